@@ -1,0 +1,11 @@
+#![doc = include_str!("../README.md")]
+
+pub mod clock;
+pub mod settings;
+pub mod shutdown;
+pub mod tasks;
+
+pub use clock::Clock;
+pub use shutdown::Shutdown;
+pub use tasks::Tasks;
+pub use tokio_util::sync::CancellationToken;
