@@ -57,6 +57,9 @@ error_codes! {
     GATEWAY_UNKNOWN_ROUTE = "gateway.unknown_route", 404,
         "The gateway has no such route.",
         "See the API description.";
+    GATEWAY_SLOW_REQUEST = "gateway.slow_request", 408,
+        "The request's body did not arrive within the deadline.",
+        "Send the body at once.";
     GATEWAY_UPSTREAM_UNAVAILABLE = "gateway.upstream_unavailable", 503,
         "The service behind this route can't be reached.",
         "Repeat after the time in Retry-After.";

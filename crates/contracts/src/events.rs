@@ -7,7 +7,6 @@ mod inventory;
 mod order;
 mod payment;
 mod product;
-mod request_log;
 mod stock;
 
 pub use audit::{AuditEvent, AuditOutcome, AuditRecorded};
@@ -21,5 +20,4 @@ pub use order::{
 };
 pub use payment::{PaymentEvent, PaymentFailed, PaymentSucceeded};
 pub use product::{ProductChanged, ProductEvent};
-pub use request_log::{RequestLogEvent, RequestLogged};
 pub use stock::{StockChangeEvent, StockChanged, StockLevel, StockLevelEvent};

@@ -3,6 +3,11 @@
 use millrace_envelope::TopicName;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+/// The broker's own default: 1 MiB and a batch's head.
+const RECORD_BYTES_MAX: u32 = 1_048_588;
+/// A dead letter is its record and the headers that say what was wrong with it: without this room, a record at the
+/// limit could not be put aside and would hold up its partition for good.
+const DEAD_LETTER_ROOM_BYTES: u32 = 65_536;
 
 /// Every topic of Millrace. Nobody publishes to a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,6 +91,8 @@ pub struct TopicSpec {
     pub retention_ms: i64,
     /// What happens to old records.
     pub cleanup: Cleanup,
+    /// The largest record, bytes.
+    pub record_bytes_max: u32,
     /// What it carries, one sentence.
     pub purpose: &'static str,
 }
@@ -107,18 +114,37 @@ impl Topic {
     #[must_use]
     pub fn spec(self) -> TopicSpec {
         let (key, days, cleanup, purpose) = match self {
-            Self::OrderEvents => ("order id", 14, Cleanup::Delete, "What the order service decided."),
-            Self::InventoryEvents => ("order id", 14, Cleanup::Delete, "What became of reservations."),
-            Self::ProductChanges => ("SKU", 0, Cleanup::Compact, "Products and prices, last state kept."),
+            Self::OrderEvents => {
+                ("order id", 14, Cleanup::Delete, "What the order service decided.")
+            }
+            Self::InventoryEvents => {
+                ("order id", 14, Cleanup::Delete, "What became of reservations.")
+            }
+            Self::ProductChanges => {
+                ("SKU", 0, Cleanup::Compact, "Products and prices, last state kept.")
+            }
             Self::StockChanges => ("SKU", 14, Cleanup::Delete, "Every movement of stock."),
             Self::StockLevels => ("SKU", 0, Cleanup::Compact, "Stock levels, last state kept."),
-            Self::PaymentResults => ("order id", 14, Cleanup::Delete, "What the payment provider told."),
+            Self::PaymentResults => {
+                ("order id", 14, Cleanup::Delete, "What the payment provider told.")
+            }
             // Longer than any outage of the audit service: what expires here is lost for good.
-            Self::AuditTopic => ("resource", 30, Cleanup::Delete, "Who did what to which resource."),
-            Self::RequestLogs => ("service", 3, Cleanup::Delete, "One line a request; may be lost."),
+            Self::AuditTopic => {
+                ("resource", 30, Cleanup::Delete, "Who did what to which resource.")
+            }
+            Self::RequestLogs => {
+                ("record id", 3, Cleanup::Delete, "One line a request; may be lost.")
+            }
         };
         let name = millrace_envelope::Topic::topic_name(&self);
-        TopicSpec { name, key, retention_ms: days * DAY_MS, cleanup, purpose }
+        TopicSpec {
+            name,
+            key,
+            retention_ms: days * DAY_MS,
+            cleanup,
+            record_bytes_max: RECORD_BYTES_MAX,
+            purpose,
+        }
     }
 }
 
@@ -148,6 +174,7 @@ pub fn all_specs() -> Vec<TopicSpec> {
             key: origin.key,
             retention_ms: 14 * DAY_MS,
             cleanup: Cleanup::Delete,
+            record_bytes_max: RECORD_BYTES_MAX + DEAD_LETTER_ROOM_BYTES,
             purpose: "What that group could not handle.",
         });
     }
@@ -176,7 +203,6 @@ mod tests {
             events::StockLevelEvent::TOPIC,
             events::PaymentEvent::TOPIC,
             events::AuditEvent::TOPIC,
-            events::RequestLogEvent::TOPIC,
         ] {
             assert!(names.contains(&topic), "{topic}");
         }

@@ -304,7 +304,8 @@ mod tests {
 
     #[test]
     fn an_unknown_field_is_accepted_and_an_unknown_type_is_told_from_an_unknown_version() {
-        let known = Envelope::<ParcelEvent>::decode(&wire("parcel.sent", 1, r#"{"parcel_id":"a","x":0}"#));
+        let known =
+            Envelope::<ParcelEvent>::decode(&wire("parcel.sent", 1, r#"{"parcel_id":"a","x":0}"#));
         assert_eq!(known.unwrap().payload.partition_key().as_str(), "a");
         let other = Envelope::<ParcelEvent>::decode(&wire("parcel.lost", 1, "{}"));
         assert!(matches!(other, Err(DecodeError::NotSubscribed { .. })));
@@ -336,7 +337,10 @@ mod tests {
         assert_eq!(text_of(headers, "ce_time").as_deref(), Some("1970-01-01T00:00:00.000Z"));
     }
 
-    fn text_of<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>, name: &str) -> Option<String> {
+    fn text_of<'a>(
+        headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+        name: &str,
+    ) -> Option<String> {
         crate::text_header(headers, name)
     }
 }

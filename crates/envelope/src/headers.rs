@@ -20,7 +20,10 @@ pub(crate) struct Attributes<'a> {
     pub(crate) timestamp_ms: i64,
 }
 
-pub(crate) fn write(attributes: &Attributes<'_>, context: &MessageContext) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn write(
+    attributes: &Attributes<'_>,
+    context: &MessageContext,
+) -> Vec<(String, Vec<u8>)> {
     let mut headers = Vec::with_capacity(12);
     let mut put = |name: &str, value: &str| {
         if !value.is_empty() {
@@ -45,7 +48,10 @@ pub(crate) fn write(attributes: &Attributes<'_>, context: &MessageContext) -> Ve
 }
 
 /// The text of the last header called `name`, if it is UTF-8 and of a sane length.
-pub fn text_header<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>, name: &str) -> Option<String> {
+pub fn text_header<'a>(
+    headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    name: &str,
+) -> Option<String> {
     let mut found = None;
     for (key, value) in headers {
         if key == name && value.len() <= VALUE_BYTES_MAX {

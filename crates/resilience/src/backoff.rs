@@ -48,8 +48,9 @@ mod tests {
 
     #[test]
     fn waits_grow_to_the_maximum_and_stay_there() {
-        let waits: Vec<u128> =
-            [1, 2, 3, 8, 9, u32::MAX].map(|n| Backoff::STANDARD.wait_drawn(n, 0.0).as_millis()).into();
+        let waits: Vec<u128> = [1, 2, 3, 8, 9, u32::MAX]
+            .map(|n| Backoff::STANDARD.wait_drawn(n, 0.0).as_millis())
+            .into();
         assert_eq!(waits, [100, 200, 400, 10_000, 10_000, 10_000]);
     }
 

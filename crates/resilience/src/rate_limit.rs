@@ -81,7 +81,11 @@ impl<K: Eq + Hash> RateLimit<K> {
         }
         let ahead = next - now;
         let room = (tolerance + self.interval).saturating_sub(ahead);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most the burst")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "at most the burst"
+        )]
         let remaining = (room.as_secs_f64() / self.interval.as_secs_f64() + 1e-9) as u32;
         let retry_after = if remaining > 0 { Duration::ZERO } else { ahead - tolerance };
         Standing { allowed: true, remaining, retry_after, reset_after: ahead }

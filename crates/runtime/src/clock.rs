@@ -74,7 +74,8 @@ impl Clock {
     /// Moves a manual clock forward; a system clock can't be moved and stays.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual { elapsed_ms, .. } = &self.0 {
-            elapsed_ms.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+            elapsed_ms
+                .fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
         }
     }
 }

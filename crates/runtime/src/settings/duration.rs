@@ -11,7 +11,9 @@ use serde::{Deserialize, Deserializer, Serializer, de::Error};
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text).map_err(|cause| {
-        D::Error::custom(format!("`{text}` is not a duration such as \"250ms\" or \"5s\" ({cause})"))
+        D::Error::custom(format!(
+            "`{text}` is not a duration such as \"250ms\" or \"5s\" ({cause})"
+        ))
     })
 }
 

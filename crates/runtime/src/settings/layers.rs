@@ -97,7 +97,8 @@ fn read_typed<T: DeserializeOwned>(
                 let path = error.path().to_string();
                 problems.add(&path, plain(error.inner()));
                 let before = overrides.len();
-                overrides.retain(|(key, _, _)| key != &path && !path.starts_with(&format!("{key}[")));
+                overrides
+                    .retain(|(key, _, _)| key != &path && !path.starts_with(&format!("{key}[")));
                 if overrides.len() == before {
                     return None;
                 }
@@ -163,11 +164,8 @@ fn collect_leaves(path: &str, value: &Value, found: &mut impl FnMut(&str, &Value
 }
 
 fn plain(error: &ConfigError) -> String {
-    match error {
-        // These carry the key again, which the problem's line already starts with.
-        ConfigError::At { error, .. } => plain(error),
-        other => other.to_string(),
-    }
+    // This variant carries the key again, which the problem's line already starts with.
+    if let ConfigError::At { error, .. } = error { plain(error) } else { error.to_string() }
 }
 
 #[cfg(test)]
@@ -220,14 +218,18 @@ mod tests {
             defaults: vec![DEFAULTS],
             overlay: None,
             prefix: "SAMPLE",
-            environment: environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            environment: environment
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
         }
     }
 
     #[test]
     fn the_environment_overrides_the_defaults_and_keeps_text_as_text() {
         let settings: Sample =
-            load(&layers(&[("SAMPLE__HTTP__PORT", "9"), ("SAMPLE__DATABASE__PASSWORD", "0123")])).unwrap();
+            load(&layers(&[("SAMPLE__HTTP__PORT", "9"), ("SAMPLE__DATABASE__PASSWORD", "0123")]))
+                .unwrap();
         assert_eq!(settings.http.port, 9);
         assert_eq!(settings.http.timeout, Duration::from_secs(5));
         assert_eq!(settings.http.body_max.as_u64(), 16 * 1024);
@@ -255,7 +257,8 @@ mod tests {
         ]))
         .unwrap_err();
         let text = problems.to_string();
-        for key in ["http.port", "http.timeout", "http.body_max", "http.prot", "database.password"] {
+        for key in ["http.port", "http.timeout", "http.body_max", "http.prot", "database.password"]
+        {
             assert!(text.contains(key), "{key} is missing in: {text}");
         }
         assert_eq!(problems.lines().len(), 5);
