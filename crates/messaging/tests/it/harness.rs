@@ -1,0 +1,257 @@
+//! A topic, a producer and scripted consumers in a namespace of their own.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use millrace_envelope::{
+    ConsumerGroup, EncodedRecord, Envelope, ErrorCode, MessageContext, TopicName, error_codes,
+    events,
+};
+use millrace_messaging::{
+    Batch, ConsumerHandle, DEFAULTS, Handler, HandlerError, KafkaSettings, Producer,
+    ProducerProfile, consume,
+};
+use millrace_runtime::settings::{Layers, Problems, Validate, load};
+use millrace_runtime::{CancellationToken, Tasks};
+use millrace_testkit::{Namespace, Stack, TestTopics, TopicSpec};
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub(crate) const SOON: Duration = Duration::from_secs(15);
+pub(crate) const TOPIC: TopicName = TopicName::from_static("parcel-events");
+pub(crate) const GROUP: ConsumerGroup = ConsumerGroup::from_static("depot.sort");
+
+error_codes! {
+    BROKEN_BELT = "depot.broken_belt", 503, "The belt stands still.", "Wait.";
+    NO_ADDRESS = "depot.no_address", 422, "The parcel has no address.", "Mend the parcel.";
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Parcel {
+    pub(crate) parcel_id: String,
+    pub(crate) number: u32,
+}
+
+events! {
+    /// What happens to parcels.
+    pub(crate) enum ParcelEvent on "parcel-events", aggregate "parcel", key parcel_id {
+        "parcel.sent" v1 => Sent(Parcel),
+    }
+}
+
+/// One record as a handler saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) parcel: String,
+    pub(crate) number: u32,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) batch_size: usize,
+}
+
+pub(crate) type Log = Arc<Mutex<Vec<Seen>>>;
+
+/// A handler that does what the test says with each batch, and notes what it finished.
+pub(crate) struct Script<F> {
+    pub(crate) done: Log,
+    pub(crate) act: F,
+}
+
+impl<F, A> Handler for Script<F>
+where
+    F: Fn(Vec<Seen>) -> A + Send + Sync + 'static,
+    A: Future<Output = Result<(), HandlerError>> + Send,
+{
+    type Event = ParcelEvent;
+
+    async fn handle(&self, batch: Batch<ParcelEvent>) -> Result<(), HandlerError> {
+        let seen: Vec<Seen> = batch
+            .deliveries
+            .iter()
+            .map(|delivery| {
+                let ParcelEvent::Sent(parcel) = &delivery.envelope.payload;
+                Seen {
+                    parcel: parcel.parcel_id.clone(),
+                    number: parcel.number,
+                    partition: delivery.partition,
+                    offset: delivery.offset,
+                    batch_size: batch.deliveries.len(),
+                }
+            })
+            .collect();
+        (self.act)(seen.clone()).await?;
+        self.done.lock().unwrap().extend(seen);
+        Ok(())
+    }
+}
+
+pub(crate) fn broken(code: &'static ErrorCode) -> HandlerError {
+    HandlerError::transient(code, "the belt stands still")
+}
+
+pub(crate) struct Depot {
+    pub(crate) stack: &'static Stack,
+    pub(crate) namespace: Namespace,
+    pub(crate) settings: KafkaSettings,
+    pub(crate) producer: Producer,
+    pub(crate) tasks: Tasks,
+    pub(crate) done: Log,
+    _topics: Vec<TestTopics>,
+}
+
+impl Depot {
+    /// A topic of so many partitions with its dead-letter topic.
+    pub(crate) async fn open(partitions: i32) -> Self {
+        let stack = Stack::shared().await;
+        let namespace = stack.namespace();
+        let dead = TOPIC.dead_letter(GROUP);
+        let specs = [TopicSpec::new(TOPIC.as_str(), partitions), TopicSpec::new(dead.as_str(), 1)];
+        let topics = stack.topics(&namespace, &specs).await;
+        let mut depot = Self::closed(stack, namespace);
+        depot._topics.push(topics);
+        depot
+    }
+
+    /// Without topics.
+    pub(crate) fn closed(stack: &'static Stack, namespace: Namespace) -> Self {
+        let settings = settings(stack, &namespace);
+        let producer = Producer::new(&settings, ProducerProfile::Durable).unwrap();
+        let (tasks, done) = (Tasks::new(), Log::default());
+        Self { stack, namespace, settings, producer, tasks, done, _topics: Vec::new() }
+    }
+
+    /// Starts a member whose handler does `act` with each batch.
+    pub(crate) fn member<F, A>(&self, act: F) -> Member
+    where
+        F: Fn(Vec<Seen>) -> A + Send + Sync + 'static,
+        A: Future<Output = Result<(), HandlerError>> + Send + 'static,
+    {
+        let stop = CancellationToken::new();
+        let handler = Script { done: Arc::clone(&self.done), act };
+        let producer = self.producer.clone();
+        let handle =
+            consume(&self.settings, GROUP, TOPIC, handler, producer, &self.tasks, stop.clone())
+                .unwrap();
+        Member { handle, stop }
+    }
+
+    /// Publishes parcels in the order given.
+    pub(crate) async fn send(&self, parcels: &[(&str, u32)]) -> Vec<i32> {
+        let records: Vec<EncodedRecord> =
+            parcels.iter().map(|(id, number)| record(id, *number)).collect();
+        let results = self.producer.publish_all(&records).await;
+        results.into_iter().map(|result| result.unwrap().partition).collect()
+    }
+
+    /// A parcel id for each partition.
+    pub(crate) async fn ids_by_partition(&self, partitions: i32) -> BTreeMap<i32, String> {
+        let mut found = BTreeMap::new();
+        for candidate in 0..1000 {
+            let id = format!("p{candidate}");
+            let partition = self.send(&[(&id, 0)]).await[0];
+            found.entry(partition).or_insert(id);
+            if found.len() == usize::try_from(partitions).unwrap() {
+                break;
+            }
+        }
+        found
+    }
+
+    pub(crate) fn done(&self) -> Vec<Seen> {
+        self.done.lock().unwrap().clone()
+    }
+
+    /// The numbers of one parcel in the order they were done.
+    pub(crate) fn numbers(&self, parcel: &str) -> Vec<u32> {
+        self.done().iter().filter(|seen| seen.parcel == parcel).map(|seen| seen.number).collect()
+    }
+
+    pub(crate) fn topic(&self) -> String {
+        self.namespace.topic(TOPIC.as_str())
+    }
+
+    pub(crate) fn dead_letter_topic(&self) -> String {
+        self.namespace.topic(TOPIC.dead_letter(GROUP).as_str())
+    }
+
+    /// The group's committed offset of one partition, as the broker has it.
+    pub(crate) async fn committed(&self, partition: i32) -> Option<i64> {
+        let mut config = millrace_testkit::kafka::client(self.stack.addresses().kafka_port);
+        config.set("group.id", format!("{GROUP}{}", self.namespace.group_suffix));
+        let topic = self.topic();
+        tokio::task::spawn_blocking(move || {
+            let consumer: BaseConsumer = config.create().unwrap();
+            let mut list = TopicPartitionList::new();
+            list.add_partition(&topic, partition);
+            let list = consumer.committed_offsets(list, Duration::from_secs(5)).unwrap();
+            let offset = list.find_partition(&topic, partition).unwrap().offset();
+            // Logical offsets, such as «none committed», are negative on the wire.
+            offset.to_raw().filter(|raw| *raw >= 0)
+        })
+        .await
+        .unwrap()
+    }
+}
+
+pub(crate) struct Member {
+    pub(crate) handle: ConsumerHandle,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Member {
+    pub(crate) async fn leave(self) {
+        self.stop.cancel();
+        tokio::time::timeout(SOON, self.handle.closed()).await.expect("the consumer closes");
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+pub(crate) fn record(parcel: &str, number: u32) -> EncodedRecord {
+    let event = ParcelEvent::Sent(Parcel { parcel_id: parcel.to_owned(), number });
+    let now_ms = millrace_runtime::Clock::system().now_ms();
+    Envelope::new(Uuid::now_v7(), "depot", now_ms, event)
+        .encode(&MessageContext::default())
+        .unwrap()
+}
+
+#[derive(Deserialize)]
+struct Section {
+    kafka: KafkaSettings,
+}
+
+impl Validate for Section {
+    fn validate(&self, problems: &mut Problems) {
+        self.kafka.validate(problems);
+    }
+}
+
+/// The defaults, with spans short enough for a test.
+pub(crate) fn settings(stack: &Stack, namespace: &Namespace) -> KafkaSettings {
+    let brokers = stack.brokers();
+    let environment = [
+        ("BROKERS", brokers.as_str()),
+        ("TOPIC_PREFIX", &namespace.topic_prefix),
+        ("GROUP_SUFFIX", &namespace.group_suffix),
+        ("PUBLISH_TIMEOUT", "3s"),
+        ("SESSION_TIMEOUT", "6s"),
+        ("HEARTBEAT_INTERVAL", "500ms"),
+        ("COMMIT_INTERVAL", "100ms"),
+        ("RETRY_WAIT_MIN", "10ms"),
+        ("RETRY_WAIT_MAX", "50ms"),
+        ("REVOKE_TIMEOUT", "2s"),
+        ("LAG_INTERVAL", "100ms"),
+        ("METADATA_REFRESH", "300ms"),
+    ];
+    let environment =
+        environment.iter().map(|(k, v)| (format!("T__KAFKA__{k}"), (*v).to_owned())).collect();
+    let layers = Layers { defaults: vec![DEFAULTS], overlay: None, prefix: "T", environment };
+    load::<Section>(&layers).unwrap_or_else(|problems| panic!("{problems}")).kafka
+}
