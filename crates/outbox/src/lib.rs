@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+
+pub mod database;
+pub mod idempotency;
+mod inbox;
+mod migrations;
+mod record;
+mod relay;
+mod rows;
+mod settings;
+mod store_error;
+pub mod upkeep;
+
+pub use database::{ConnectError, DatabaseHealth, connect};
+pub use inbox::{INBOX_WINDOW, inbox_claim, inbox_clean};
+pub use migrations::{MIGRATIONS, MigrateFailed, migrate, migrator};
+pub use record::{EncodeError, OutboxRecord, RECORD_BYTES_MAX};
+pub use relay::{Relay, RelayError, RelayHealth, RelayStatus, RelayWaker};
+pub use rows::{OutboxRows, append};
+pub use settings::{DATABASE_DEFAULTS, DatabaseSettings, RELAY_DEFAULTS, RelaySettings, TlsMode};
+pub use store_error::{StoreError, class_of};

@@ -1,0 +1,77 @@
+//! Starting without PostgreSQL, and the limits of a session.
+
+use std::time::{Duration, Instant};
+
+use millrace_outbox::{DatabaseHealth, MIGRATIONS, StoreError, connect, migrate, migrator};
+use millrace_runtime::settings::Secret;
+use millrace_testkit::{ports, wait_until};
+
+use crate::harness::{Bench, database_settings};
+
+#[tokio::test]
+async fn a_pool_is_made_while_postgresql_is_away_and_says_so_quickly() {
+    let bench = Bench::new().await;
+    let mut settings = database_settings(&bench.database);
+    [settings.port] = ports::free().unwrap();
+    let pool = connect(&settings, "walks").unwrap();
+    let asked = Instant::now();
+    let refused = StoreError(sqlx::query("select 1").execute(&pool).await.unwrap_err());
+    assert!(refused.is_unavailable(), "{refused}");
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert!(!DatabaseHealth::ask(&pool).await.up);
+}
+
+#[tokio::test]
+async fn a_session_has_its_limits_and_its_name() {
+    let bench = Bench::new().await;
+    let pool = connect(&database_settings(&bench.database), "walks").unwrap();
+    assert!(DatabaseHealth::ask(&pool).await.up);
+    let shown: (String, String, String, String) = sqlx::query_as(
+        "select current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout'), \
+             current_setting('statement_timeout'), current_setting('application_name')",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert_eq!(shown, ("2s".into(), "10s".into(), "10s".into(), "walks".into()));
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_ended_is_replaced() {
+    let bench = Bench::new().await;
+    let pool = connect(&database_settings(&bench.database), "walks").unwrap();
+    let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&pool).await.unwrap();
+    sqlx::query("select pg_terminate_backend($1)").bind(pid).execute(&bench.app).await.unwrap();
+    // The first use may meet the dead connection; that is a 503, not a refusal.
+    if let Err(error) = sqlx::query("select 1").execute(&pool).await {
+        assert!(StoreError(error).is_unavailable());
+    }
+    millrace_testkit::wait_until("the pool works", crate::harness::PATIENCE, || async {
+        sqlx::query("select 1").execute(&pool).await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn migrating_twice_is_harmless_and_the_service_can_not_migrate() {
+    let bench = Bench::new().await;
+    let mut settings = database_settings(&bench.database);
+    let merged = migrator(&[&MIGRATIONS]);
+    assert!(migrate(&settings, &merged).await.is_err(), "the service's role owns nothing");
+    settings.user.clone_from(&bench.database.owner.user);
+    settings.password = Secret::new(&bench.database.owner.password);
+    migrate(&settings, &merged).await.unwrap();
+    migrate(&settings, &merged).await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_are_opened_ahead_so_that_no_request_spends_its_time_on_it() {
+    let bench = Bench::new().await;
+    let mut settings = database_settings(&bench.database);
+    settings.pool_min = 3;
+    let pool = connect(&settings, "walks").unwrap();
+    wait_until("three connections, unasked", Duration::from_secs(15), || async {
+        if pool.num_idle() == 3 { Ok(()) } else { Err(pool.num_idle()) }
+    })
+    .await;
+}
