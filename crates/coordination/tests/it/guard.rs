@@ -1,0 +1,89 @@
+//! Renewal while work goes on, and its end when the lease is gone.
+
+use std::time::Duration;
+
+use deadpool_redis::redis::cmd;
+use millrace_coordination::LeaseLost;
+use millrace_runtime::Tasks;
+use millrace_testkit::{Stack, wait_until};
+use tokio::time::Instant;
+
+use crate::harness::{Bench, PATIENCE};
+
+/// Long enough that a busy machine doesn't miss a renewal.
+const TTL: Duration = Duration::from_millis(1500);
+
+#[tokio::test]
+async fn work_longer_than_the_lease_keeps_it_and_gives_it_back() {
+    let bench = Bench::new().await;
+    let tasks = Tasks::new();
+    let lease = bench.leases("ann").acquire("expire", TTL).await.unwrap().unwrap();
+    let first_end = lease.ends();
+    let guard = lease.keep(&tasks);
+    let others = guard.run(async {
+        let mut others = 0;
+        while Instant::now() < first_end + TTL {
+            others +=
+                usize::from(bench.leases("ben").acquire("expire", TTL).await.unwrap().is_some());
+        }
+        others
+    });
+    assert_eq!(others.await, Ok(0));
+    guard.release().await;
+    assert!(bench.leases("ben").acquire("expire", TTL).await.unwrap().is_some());
+    assert!(tasks.wait(PATIENCE).await.is_empty());
+}
+
+#[tokio::test]
+async fn dropping_the_guard_gives_the_lease_back() {
+    let bench = Bench::new().await;
+    let tasks = Tasks::new();
+    let long = Duration::from_secs(30);
+    let lease = bench.leases("ann").acquire("expire", long).await.unwrap().unwrap();
+    drop(lease.keep(&tasks));
+    wait_until("the lease is free", PATIENCE, || async {
+        bench.leases("ben").acquire("expire", long).await.unwrap().is_some()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lease_that_became_someone_elses_cancels_the_work() {
+    let bench = Bench::new().await;
+    let tasks = Tasks::new();
+    let lease = bench.leases("ann").acquire("expire", TTL).await.unwrap().unwrap();
+    let guard = lease.keep(&tasks);
+    let lost = guard.run(async {
+        let keys = bench.redis.key("lease:*");
+        let delete = "for _, k in ipairs(redis.call('keys', ARGV[1])) do redis.call('del', k) end";
+        bench
+            .redis
+            .run("EVAL", async |connection| {
+                cmd("EVAL").arg(delete).arg(0).arg(keys).query_async::<()>(connection).await
+            })
+            .await
+            .unwrap();
+        std::future::pending::<()>().await;
+    });
+    assert_eq!(lost.await, Err(LeaseLost { lease: "expire" }));
+    assert!(guard.lost().is_cancelled());
+    assert!(tasks.wait(PATIENCE).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_redis_that_says_nothing_cancels_the_work_before_the_lease_can_end() {
+    let stack = Stack::private().await.unwrap();
+    let bench = Bench::on(&stack).await;
+    let tasks = Tasks::new();
+    let ttl = Duration::from_secs(2);
+    let lease = bench.leases("ann").acquire("expire", ttl).await.unwrap().unwrap();
+    let asked = Instant::now();
+    let guard = lease.keep(&tasks);
+    stack.redis().pause();
+    let lost = guard.run(std::future::pending::<()>()).await;
+    let after = asked.elapsed();
+    stack.redis().resume();
+    assert_eq!(lost, Err(LeaseLost { lease: "expire" }));
+    assert!(after < ttl, "{after:?}");
+    assert!(after > ttl / 3, "{after:?}: it was tried more than once");
+}

@@ -1,0 +1,62 @@
+//! One test's keys, database and holders.
+
+use std::time::Duration;
+
+use millrace_coordination::{DEFAULTS, Leases, MIGRATIONS, Redis, RedisSettings};
+use millrace_runtime::settings::{Layers, Problems, Validate, load};
+use millrace_testkit::{Stack, TestDatabase};
+use serde::Deserialize;
+use sqlx::PgPool;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Deserialize)]
+struct Only {
+    redis: RedisSettings,
+}
+
+impl Validate for Only {
+    fn validate(&self, problems: &mut Problems) {
+        self.redis.validate(problems);
+    }
+}
+
+pub(crate) fn redis_settings(port: u16, key_prefix: &str) -> RedisSettings {
+    let key = |name: &str, value: String| (format!("T__REDIS__{name}"), value);
+    let environment = vec![
+        key("HOST", "127.0.0.1".into()),
+        key("PORT", port.to_string()),
+        key("KEY_PREFIX", key_prefix.into()),
+        key("CONNECT_TIMEOUT", "500ms".into()),
+        key("OPERATION_TIMEOUT", "500ms".into()),
+    ];
+    let layers = Layers { defaults: vec![DEFAULTS], overlay: None, prefix: "T", environment };
+    load::<Only>(&layers).unwrap().redis
+}
+
+pub(crate) struct Bench {
+    pub(crate) redis: Redis,
+    pub(crate) app: PgPool,
+    pub(crate) key_prefix: String,
+    _database: TestDatabase,
+}
+
+impl Bench {
+    /// On the shared stack, under keys of its own.
+    pub(crate) async fn new() -> Self {
+        Self::on(Stack::shared().await).await
+    }
+
+    /// On a stack of one's own, which the test may break.
+    pub(crate) async fn on(stack: &Stack) -> Self {
+        let prefix = format!("{}:", stack.namespace().id());
+        let redis = Redis::connect(&redis_settings(stack.addresses().redis_port, &prefix)).unwrap();
+        let database = stack.database("leases", &[&MIGRATIONS]).await;
+        Self { redis, app: database.app_pool(), key_prefix: prefix, _database: database }
+    }
+
+    pub(crate) fn leases(&self, holder: &str) -> Leases {
+        Leases::new(self.redis.clone(), self.app.clone(), holder)
+    }
+}

@@ -1,0 +1,176 @@
+//! Exclusive, owner-only, and never with an old token.
+
+use std::time::Duration;
+
+use deadpool_redis::redis::cmd;
+use futures::future::join_all;
+use millrace_coordination::{FencingToken, Lease};
+use millrace_testkit::{Stack, ports, wait_until};
+
+use crate::harness::{Bench, LONG, PATIENCE};
+
+const SHORT: Duration = Duration::from_millis(80);
+
+#[tokio::test]
+async fn a_held_lease_is_nobody_elses() {
+    let bench = Bench::new().await;
+    let holders: Vec<_> = (0..8).map(|holder| bench.leases(&format!("h{holder}"))).collect();
+    let attempts = join_all(holders.iter().map(|leases| leases.acquire("expire", LONG))).await;
+    let held: Vec<Lease> = attempts.into_iter().filter_map(Result::unwrap).collect();
+    let [lease] = <[Lease; 1]>::try_from(held).unwrap();
+    assert!(bench.leases("other").acquire("other-work", LONG).await.unwrap().is_some());
+
+    assert!(lease.release().await.unwrap());
+    let next = holders[0].acquire("expire", LONG).await.unwrap().unwrap();
+    assert_eq!(next.holder(), "h0");
+}
+
+#[tokio::test]
+async fn an_expired_lease_is_taken_over_with_a_higher_token_and_its_first_holder_can_do_nothing() {
+    let bench = Bench::new().await;
+    let (ann, ben) = (bench.leases("ann"), bench.leases("ben"));
+    let mut old = ann.acquire("expire", SHORT).await.unwrap().unwrap();
+    let new = taken_over(|| ben.acquire("expire", LONG)).await;
+    assert!(new.token() > old.token(), "{} > {}", new.token(), old.token());
+
+    assert!(!old.renew().await.unwrap());
+    assert!(!old.release().await.unwrap());
+    assert!(ann.acquire("expire", LONG).await.unwrap().is_none(), "ben's lease still stands");
+    assert!(new.release().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_holder_can_not_release_its_own_later_acquisition_by_an_old_handle() {
+    let bench = Bench::new().await;
+    let leases = bench.leases("ann");
+    let old = leases.acquire("expire", SHORT).await.unwrap().unwrap();
+    let new = taken_over(|| leases.acquire("expire", LONG)).await;
+    assert!(!old.release().await.unwrap());
+    assert!(new.release().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_renewed_lease_outlives_its_first_time() {
+    let bench = Bench::new().await;
+    let ttl = Duration::from_secs(1);
+    let mut lease = bench.leases("ann").acquire("expire", ttl).await.unwrap().unwrap();
+    let first_end = lease.ends();
+    while tokio::time::Instant::now() < first_end + SHORT {
+        assert!(lease.renew().await.unwrap());
+        assert!(bench.leases("ben").acquire("expire", SHORT).await.unwrap().is_none());
+    }
+    assert!(lease.ends() > first_end);
+}
+
+#[tokio::test]
+async fn tokens_rise_over_a_flush_a_restart_and_a_lost_counter() {
+    let stack = Stack::private().await.unwrap();
+    let bench = Bench::on(&stack).await;
+    let leases = bench.leases("ann");
+    let next = async || {
+        let lease = wait_until("redis gives a lease", PATIENCE, || async {
+            leases.acquire("expire", LONG).await.ok().flatten()
+        });
+        let lease = lease.await;
+        let token = lease.token();
+        drop(lease.release().await);
+        token
+    };
+    let mut tokens = vec![next().await, next().await];
+    assert_eq!(tokens[0].incarnation(), tokens[1].incarnation(), "nothing happened in between");
+
+    stack.redis().flush().await.unwrap();
+    tokens.push(next().await);
+
+    stack.redis().stop().await.unwrap();
+    stack.redis().start().await.unwrap();
+    tokens.push(next().await);
+
+    // The same keys under another replication id, which is what a replica has after its promotion.
+    let [nobody] = ports::free().unwrap();
+    for primary in [["127.0.0.1", &nobody.to_string()], ["no", "one"]] {
+        let follow = bench.redis.run("REPLICAOF", async |connection| {
+            cmd("REPLICAOF").arg(&primary).query_async::<()>(connection).await
+        });
+        follow.await.unwrap();
+    }
+    tokens.push(next().await);
+    tokens.push(next().await);
+
+    for pair in tokens.windows(2) {
+        assert!(pair[1] > pair[0], "{tokens:?}");
+    }
+    let incarnations: Vec<u32> = tokens.iter().map(|token| token.incarnation()).collect();
+    let distinct: std::collections::BTreeSet<u32> = incarnations.iter().copied().collect();
+    assert_eq!(distinct.len(), 4, "one at first and one for each loss: {incarnations:?}");
+}
+
+#[tokio::test]
+async fn a_sequence_that_was_set_back_never_lowers_an_incarnation() {
+    let bench = Bench::new().await;
+    let leases = bench.leases("ann");
+    for _ in 0..3 {
+        leases.raise_incarnation("expire").await.unwrap();
+    }
+    let before = leases.acquire("expire", LONG).await.unwrap().unwrap();
+    let token = before.token();
+    before.release().await.unwrap();
+    // As after restoring an old copy of the database.
+    sqlx::query("select setval('lease_incarnation', 1)").execute(&bench.app).await.unwrap();
+    leases.raise_incarnation("expire").await.unwrap();
+    let after = leases.acquire("expire", LONG).await.unwrap().unwrap();
+    assert!(after.token() > token, "{} > {token}", after.token());
+}
+
+#[tokio::test]
+async fn without_redis_there_is_an_error_and_no_lease() {
+    let stack = Stack::private().await.unwrap();
+    let bench = Bench::on(&stack).await;
+    let leases = bench.leases("ann");
+    stack.redis().stop().await.unwrap();
+    leases.acquire("expire", LONG).await.unwrap_err();
+    stack.redis().start().await.unwrap();
+    let lease = wait_until("redis gives a lease", PATIENCE, || async {
+        leases.acquire("expire", LONG).await.ok().flatten()
+    })
+    .await;
+    stack.redis().pause();
+    lease.release().await.unwrap_err();
+    stack.redis().resume();
+}
+
+#[tokio::test]
+async fn many_leases_take_few_lasting_keys() {
+    const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let bench = Bench::new().await;
+    let leases = bench.leases("ann");
+    for _ in 0..20 {
+        for name in NAMES {
+            let lease = leases.acquire(name, LONG).await.unwrap().unwrap();
+            assert!(lease.release().await.unwrap());
+        }
+    }
+    let keys: Vec<String> = bench
+        .redis
+        .run("KEYS", async |connection| {
+            cmd("KEYS").arg(bench.redis.key("*")).query_async(connection).await
+        })
+        .await
+        .unwrap();
+    assert!(keys.len() <= NAMES.len(), "{keys:?}");
+    assert!(keys.iter().all(|key| key.contains("fence:{")), "{keys:?}");
+}
+
+#[test]
+fn a_token_survives_the_database() {
+    let token = FencingToken::from_i64(i64::MAX);
+    assert_eq!(FencingToken::from_i64(token.as_i64()), token);
+    assert_eq!(FencingToken::from_i64(-1), FencingToken::from_i64(0));
+}
+
+async fn taken_over<F>(acquire: impl Fn() -> F) -> Lease
+where
+    F: Future<Output = Result<Option<Lease>, millrace_coordination::LeaseError>>,
+{
+    wait_until("the old lease ends", PATIENCE, || async { acquire().await.unwrap() }).await
+}

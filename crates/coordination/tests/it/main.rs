@@ -1,0 +1,10 @@
+//! The crate on a real Redis and a real PostgreSQL.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail like the test")]
+
+mod harness;
+
+mod fence;
+mod guard;
+mod lease;
+mod redis;
