@@ -1,0 +1,260 @@
+//! The parts of one service while they are put together.
+//!
+//! `startup.rs` of a service asks for what it needs, in any order; each part registers its own health component,
+//! names its tasks and takes its place in the stop. Nothing is bound and no connection is waited for before
+//! [`Chassis::serve`]: a service starts while PostgreSQL, Kafka or Redis are away, and says so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::ServiceConfig;
+use millrace_coordination::{Redis, RedisSettings};
+use millrace_envelope::{ConsumerGroup, Topic};
+use millrace_http::{AuthSettings, Health, HttpSettings, Server, ServerParts, Verifier};
+use millrace_messaging::{
+    ConsumerHandle, Handler, KafkaSettings, Producer, ProducerProfile, consume,
+};
+use millrace_outbox::{DatabaseSettings, Relay, RelaySettings, RelayWaker, upkeep};
+use millrace_request_log::{RequestLogSettings, request_log};
+use millrace_runtime::{CancellationToken, Clock, Shutdown, Tasks};
+use sqlx::PgPool;
+use utoipa::openapi::OpenApi;
+
+use crate::application::{Application, Parts};
+use crate::health;
+use crate::{ServiceSettings, ShutdownSettings};
+
+/// Why a service could not be put together.
+#[derive(Debug, thiserror::Error)]
+#[error("could not set up {part}")]
+pub struct StartError {
+    part: &'static str,
+    #[source]
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl StartError {
+    /// The part that failed and why.
+    pub fn new(
+        part: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { part, source: source.into() }
+    }
+}
+
+/// A service's place in Kafka: its settings and the producer that its relay and dead letters share.
+#[derive(Debug, Clone)]
+pub struct Kafka {
+    /// How the broker is reached.
+    pub settings: KafkaSettings,
+    /// Acknowledged by all replicas, without duplicates from retries.
+    pub producer: Producer,
+}
+
+/// A service in the making.
+pub struct Chassis {
+    service: &'static str,
+    clock: Clock,
+    tasks: Tasks,
+    shutdown: Shutdown,
+    http: HttpSettings,
+    stop: ShutdownSettings,
+    health: Health,
+    verifier: Option<Verifier>,
+    request_log: Option<Arc<dyn millrace_http::RequestLog>>,
+    openapi: Option<OpenApi>,
+    consumers: Vec<(ConsumerGroup, ConsumerHandle)>,
+    pools: Vec<PgPool>,
+    producers: Vec<Producer>,
+}
+
+impl Chassis {
+    /// An empty chassis for the service whose settings these are.
+    #[must_use]
+    pub fn new<S: ServiceSettings>(settings: &S) -> Self {
+        let (base, shutdown) = (settings.base(), Shutdown::new());
+        Self {
+            service: S::SERVICE,
+            clock: Clock::system(),
+            tasks: Tasks::new(),
+            health: Health::new(shutdown.clone(), base.http.health_timeout),
+            shutdown,
+            http: base.http.clone(),
+            stop: base.shutdown.clone(),
+            verifier: None,
+            request_log: None,
+            openapi: None,
+            consumers: Vec::new(),
+            pools: Vec::new(),
+            producers: Vec::new(),
+        }
+    }
+
+    /// The service's clock.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
+    /// The service's tasks, for parts that name their own.
+    #[must_use]
+    pub fn tasks(&self) -> Tasks {
+        self.tasks.clone()
+    }
+
+    /// The service's health, for components of its own.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health.clone()
+    }
+
+    /// The token that ends when consumers, jobs and the relay shall finish.
+    #[must_use]
+    pub fn workers_stop(&self) -> CancellationToken {
+        self.shutdown.workers()
+    }
+
+    /// The service's database: a lazy pool, needed for readiness, closed last.
+    ///
+    /// # Errors
+    /// When the settings can't be turned into a connection (an unreadable password file, say).
+    pub fn database(&mut self, settings: &DatabaseSettings) -> Result<PgPool, StartError> {
+        let pool = millrace_outbox::connect(settings, self.service)
+            .map_err(|cause| StartError::new("the database pool", cause))?;
+        health::require_database(&self.health, &pool);
+        self.pools.push(pool.clone());
+        Ok(pool)
+    }
+
+    /// The service's place in Kafka, with the producer that relay and dead letters share.
+    ///
+    /// # Errors
+    /// When the client refuses its settings.
+    pub fn kafka(&mut self, settings: &KafkaSettings) -> Result<Kafka, StartError> {
+        let producer = Producer::new(settings, ProducerProfile::Durable)
+            .map_err(|cause| StartError::new("the Kafka producer", cause))?;
+        self.producers.push(producer.clone());
+        Ok(Kafka { settings: settings.clone(), producer })
+    }
+
+    /// Starts the relay of `pool`'s outbox, and the hourly upkeep of inbox and idempotency keys beside it. Wake the
+    /// relay after each commit that appended.
+    pub fn relay(&mut self, pool: &PgPool, kafka: &Kafka, settings: &RelaySettings) -> RelayWaker {
+        let relay = Relay::new(pool, kafka.producer.clone(), settings.clone(), self.service);
+        let waker = relay.waker();
+        health::register_relay(&self.health, relay.health());
+        let stop = self.shutdown.workers();
+        self.tasks.spawn("outbox-upkeep", upkeep::run(pool.clone(), stop.clone()));
+        self.tasks.spawn("outbox-relay", relay.run(stop));
+        waker
+    }
+
+    /// Starts a consumer.
+    ///
+    /// # Errors
+    /// When the client refuses its settings.
+    pub fn consume<H: Handler>(
+        &mut self,
+        kafka: &Kafka,
+        group: ConsumerGroup,
+        topic: impl Topic,
+        handler: H,
+    ) -> Result<(), StartError> {
+        let (producer, stop) = (kafka.producer.clone(), self.shutdown.workers());
+        let handle = consume(&kafka.settings, group, topic, handler, producer, &self.tasks, stop)
+            .map_err(|cause| StartError::new("a consumer", cause))?;
+        self.consumers.push((group, handle));
+        Ok(())
+    }
+
+    /// The service's Redis, which requests can do without.
+    ///
+    /// # Errors
+    /// When the settings can't be turned into a pool.
+    pub fn redis(&mut self, settings: &RedisSettings) -> Result<Redis, StartError> {
+        let redis =
+            Redis::connect(settings).map_err(|cause| StartError::new("the Redis pool", cause))?;
+        health::register_redis(&self.health, &redis);
+        Ok(redis)
+    }
+
+    /// Runs `work` each `interval` until the workers' stop, the first time after one interval. A run that is
+    /// under way is finished; runs of one job never overlap.
+    pub fn job<F, Fut>(&mut self, name: &'static str, interval: Duration, mut work: F)
+    where
+        F: FnMut() -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let stop = self.shutdown.workers();
+        self.tasks.spawn(name, async move {
+            while stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
+                work().await;
+            }
+        });
+    }
+
+    /// Tokens of callers, checked by the settings' keys; without this, no route can ask for a caller.
+    ///
+    /// # Errors
+    /// When the keys can't be read.
+    pub fn verifier(&mut self, settings: &AuthSettings) -> Result<(), StartError> {
+        let verifier = Verifier::from_settings(settings)
+            .map_err(|cause| StartError::new("the token verifier", cause))?;
+        self.verifier = Some(verifier);
+        Ok(())
+    }
+
+    /// Sends a line for each request to `request-logs`.
+    ///
+    /// # Errors
+    /// When the client refuses its settings.
+    pub fn request_log(
+        &mut self,
+        kafka: &KafkaSettings,
+        settings: &RequestLogSettings,
+    ) -> Result<(), StartError> {
+        let producer = Producer::new(kafka, ProducerProfile::Bulk)
+            .map_err(|cause| StartError::new("the request log's producer", cause))?;
+        let (queue, shipper) = request_log(settings);
+        self.tasks.spawn("request-log", shipper.run(producer, self.shutdown.workers()));
+        self.request_log = Some(Arc::new(queue));
+        Ok(())
+    }
+
+    /// The API's description, shown at `/openapi.json` and `/docs/`.
+    pub fn openapi(&mut self, document: OpenApi) {
+        self.openapi = Some(document);
+    }
+
+    /// Binds the ports and starts to answer with `routes`.
+    ///
+    /// # Errors
+    /// When a port can't be bound.
+    pub async fn serve<R>(self, routes: R) -> Result<Application, StartError>
+    where
+        R: Fn(&mut ServiceConfig) + Clone + Send + Sync + 'static,
+    {
+        health::register_consumers(&self.health, self.consumers);
+        health::register_tasks(&self.health, self.tasks.clone());
+        let parts = ServerParts {
+            health: self.health,
+            verifier: self.verifier,
+            request_log: self.request_log,
+            openapi: self.openapi,
+            clock: self.clock,
+        };
+        let server = Server::bind(self.service, &self.http, parts, routes)
+            .map_err(|cause| StartError::new("the HTTP ports", cause))?
+            .start();
+        tracing::info!(port = server.port(), admin_port = server.admin_port(), "listening");
+        Ok(Application::new(Parts {
+            server,
+            tasks: self.tasks,
+            shutdown: self.shutdown,
+            stop: self.stop,
+            producers: self.producers,
+            pools: self.pools,
+        }))
+    }
+}

@@ -1,0 +1,110 @@
+//! What each part says on the health page.
+
+use millrace_coordination::{Redis, RedisHealth};
+use millrace_envelope::ConsumerGroup;
+use millrace_http::{Component, Health};
+use millrace_messaging::ConsumerHandle;
+use millrace_outbox::{DatabaseHealth, RelayHealth};
+use millrace_runtime::Tasks;
+use sqlx::PgPool;
+
+/// `db`: without it no request can be answered, so it also decides readiness.
+pub(crate) fn require_database(health: &Health, pool: &PgPool) {
+    let pool = pool.clone();
+    health.require("db", move || {
+        let pool = pool.clone();
+        async move {
+            let answer = DatabaseHealth::ask(&pool).await;
+            let component = if answer.up { Component::up() } else { Component::down("no answer") };
+            component.with("open", answer.open).with("idle", answer.idle)
+        }
+    });
+}
+
+/// `redis`: requests can do without it.
+pub(crate) fn register_redis(health: &Health, redis: &Redis) {
+    let redis = redis.clone();
+    health.register("redis", move || {
+        let redis = redis.clone();
+        async move {
+            let answer = RedisHealth::ask(&redis).await;
+            let component = if answer.up { Component::up() } else { Component::down("no answer") };
+            component.with("open", answer.open).with("idle", answer.idle)
+        }
+    });
+}
+
+/// `outbox`: what waits to be published, and for how long.
+pub(crate) fn register_relay(health: &Health, relay: RelayHealth) {
+    health.register("outbox", move || {
+        let status = relay.status();
+        async move {
+            let component = if status.connected {
+                Component::up()
+            } else {
+                Component::down("the relay has no database session")
+            };
+            component
+                .with("backlog", status.backlog)
+                .with("oldestSeconds", status.oldest.as_secs())
+                .with("heldAggregates", status.held_aggregates)
+        }
+    });
+}
+
+/// `kafkaConsumer`: all consumers of the service as one component, and each group's own figures in it.
+/// A stalled one is also the reason for a restart.
+pub(crate) fn register_consumers(health: &Health, consumers: Vec<(ConsumerGroup, ConsumerHandle)>) {
+    if consumers.is_empty() {
+        return;
+    }
+    for (group, consumer) in consumers.clone() {
+        health.liveness(move || {
+            let now = consumer.health();
+            if now.stalled { Err(format!("consumer {group} is stalled")) } else { Ok(()) }
+        });
+    }
+    health.register("kafkaConsumer", move || {
+        let component = consumer_component(&consumers);
+        async move { component }
+    });
+}
+
+fn consumer_component(consumers: &[(ConsumerGroup, ConsumerHandle)]) -> Component {
+    let now: Vec<_> =
+        consumers.iter().map(|(group, consumer)| (group, consumer.health())).collect();
+    let ailing = now.iter().find(|(_, health)| health.stalled || !health.running);
+    let mut component = match ailing {
+        Some((group, health)) => {
+            let reason = health.reason.as_deref().unwrap_or("its poll loop has ended");
+            Component::down(format!("{group}: {reason}"))
+        }
+        None => Component::up(),
+    };
+    let last_poll = now.iter().map(|(_, health)| health.last_poll).max().unwrap_or_default();
+    component = component
+        .with("lag", now.iter().map(|(_, health)| health.lag).sum::<i64>())
+        .with("partitionCount", now.iter().map(|(_, health)| health.partition_count).sum::<usize>())
+        .with("lastPollMs", u64::try_from(last_poll.as_millis()).unwrap_or(u64::MAX))
+        .with("deadLettered", now.iter().map(|(_, health)| health.dead_lettered).sum::<u64>());
+    for (group, health) in now {
+        if let Some(reason) = health.reason {
+            component = component.with(group.as_str(), reason);
+        }
+    }
+    component
+}
+
+/// `tasks`: a task that panicked is a part of the service that no longer works.
+pub(crate) fn register_tasks(health: &Health, tasks: Tasks) {
+    health.register("tasks", move || {
+        let panicked = tasks.panicked();
+        async move {
+            if panicked.is_empty() {
+                Component::up()
+            } else {
+                Component::down(format!("ended by a panic: {}", panicked.join(", ")))
+            }
+        }
+    });
+}

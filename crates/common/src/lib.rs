@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+
+mod application;
+mod chassis;
+mod health;
+mod run;
+mod settings;
+
+pub use application::Application;
+pub use chassis::{Chassis, Kafka, StartError};
+pub use run::{load_settings, run};
+pub use settings::{BaseSettings, SHUTDOWN_DEFAULTS, ServiceSettings, ShutdownSettings};
+
+pub use millrace_coordination as coordination;
+pub use millrace_envelope as envelope;
+pub use millrace_http as http;
+pub use millrace_messaging as messaging;
+pub use millrace_outbox as outbox;
+pub use millrace_request_log as request_log;
+pub use millrace_resilience as resilience;
+pub use millrace_runtime as runtime;
+pub use millrace_telemetry as telemetry;
