@@ -1,0 +1,95 @@
+//! The settings of this service: the chassis' sections and its own.
+
+use std::time::Duration;
+
+use millrace_common::http::{AUTH_DEFAULTS, AuthSettings, HTTP_DEFAULTS, HttpSettings};
+use millrace_common::messaging::{self, KafkaSettings};
+use millrace_common::outbox::{DATABASE_DEFAULTS, DatabaseSettings, RELAY_DEFAULTS, RelaySettings};
+use millrace_common::request_log::{self, RequestLogSettings};
+use millrace_common::runtime::settings::{Problems, Validate, duration};
+use millrace_common::telemetry::{self, TelemetrySettings};
+use millrace_common::{BaseSettings, SHUTDOWN_DEFAULTS, ServiceSettings, ShutdownSettings};
+use serde::Deserialize;
+
+use crate::SERVICE;
+
+/// The service's own section with every key, its default and what it means.
+pub const DEFAULTS: &str = include_str!("../config/default.toml");
+
+/// Everything that can be set; the keys are explained in the sections' default texts.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each section is documented in its default text")]
+pub struct Settings {
+    pub http: HttpSettings,
+    pub telemetry: TelemetrySettings,
+    pub shutdown: ShutdownSettings,
+    pub auth: AuthSettings,
+    pub kafka: KafkaSettings,
+    pub request_log: RequestLogSettings,
+    pub database: DatabaseSettings,
+    pub outbox: RelaySettings,
+    pub inventory: InventorySettings,
+}
+
+/// The section `[inventory]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each key is documented in DEFAULTS")]
+pub struct InventorySettings {
+    #[serde(with = "duration")]
+    pub overdue_after: Duration,
+    #[serde(with = "duration")]
+    pub overdue_interval: Duration,
+    pub batches_max: u16,
+}
+
+impl ServiceSettings for Settings {
+    const SERVICE: &'static str = SERVICE;
+    const ENV_PREFIX: &'static str = "INVENTORY";
+    const DEFAULTS: &'static [&'static str] = &[
+        HTTP_DEFAULTS,
+        telemetry::DEFAULTS,
+        SHUTDOWN_DEFAULTS,
+        AUTH_DEFAULTS,
+        messaging::DEFAULTS,
+        request_log::DEFAULTS,
+        DATABASE_DEFAULTS,
+        RELAY_DEFAULTS,
+        DEFAULTS,
+    ];
+
+    fn base(&self) -> BaseSettings<'_> {
+        BaseSettings { http: &self.http, telemetry: &self.telemetry, shutdown: &self.shutdown }
+    }
+}
+
+impl Validate for Settings {
+    fn validate(&self, problems: &mut Problems) {
+        self.http.validate(problems);
+        self.telemetry.validate(problems);
+        self.shutdown.validate(problems);
+        self.auth.validate(problems);
+        self.kafka.validate(problems);
+        self.request_log.validate(problems);
+        self.database.validate(problems);
+        self.outbox.validate(problems);
+        let InventorySettings { overdue_after, overdue_interval, batches_max } = self.inventory;
+        problems.require(
+            !overdue_after.is_zero(),
+            "inventory.overdue_after",
+            "must be longer than zero",
+        );
+        problems.require(
+            overdue_interval >= Duration::from_millis(10),
+            "inventory.overdue_interval",
+            "must be at least 10ms",
+        );
+        // Requests need connections too: orders must not take all of them.
+        problems.require(
+            batches_max >= 1 && u32::from(batches_max) < self.database.pool_max,
+            "inventory.batches_max",
+            "must be at least 1 and less than database.pool_max",
+        );
+    }
+}

@@ -1,0 +1,3 @@
+//! Envelopes in, commands to the use cases.
+
+pub(crate) mod order_events;

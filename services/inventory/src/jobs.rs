@@ -1,0 +1,3 @@
+//! What the service does on its own, by a timer.
+
+pub(crate) mod report_overdue;

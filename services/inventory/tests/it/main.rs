@@ -1,0 +1,14 @@
+//! The inventory service as it runs in production, on real PostgreSQL and Kafka.
+
+mod adjustments;
+mod bad_input;
+mod configuration;
+mod faults;
+mod harness;
+mod no_oversell;
+mod openapi;
+mod overdue;
+mod products;
+mod redelivery;
+mod reserve;
+mod schema;
