@@ -1,0 +1,3 @@
+//! Work that nobody asks for: it is done when its time has come.
+
+pub(crate) mod expire_unpaid;

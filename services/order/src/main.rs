@@ -1,0 +1,10 @@
+//! The order service as a process.
+
+use std::process::ExitCode;
+
+use millrace_order::config::Settings;
+use millrace_order::startup;
+
+fn main() -> ExitCode {
+    millrace_common::run::<Settings, _, _>(startup::build)
+}
