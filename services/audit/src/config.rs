@@ -1,0 +1,70 @@
+//! The settings of this service: the chassis' sections and its own.
+
+use millrace_common::http::{AUTH_DEFAULTS, AuthSettings, HTTP_DEFAULTS, HttpSettings};
+use millrace_common::messaging::{self, KafkaSettings};
+use millrace_common::outbox::{DATABASE_DEFAULTS, DatabaseSettings};
+use millrace_common::request_log::{self, RequestLogSettings};
+use millrace_common::runtime::settings::{Problems, Secret, Validate};
+use millrace_common::telemetry::{self, TelemetrySettings};
+use millrace_common::{BaseSettings, SHUTDOWN_DEFAULTS, ServiceSettings, ShutdownSettings};
+use serde::Deserialize;
+
+/// A shorter secret could be found by trying.
+const CURSOR_SECRET_BYTES_MIN: usize = 32;
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub(crate) http: HttpSettings,
+    pub(crate) telemetry: TelemetrySettings,
+    pub(crate) shutdown: ShutdownSettings,
+    pub(crate) auth: AuthSettings,
+    pub(crate) kafka: KafkaSettings,
+    pub(crate) request_log: RequestLogSettings,
+    pub(crate) database: DatabaseSettings,
+    pub(crate) search: SearchSettings,
+}
+
+/// The section `[search]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SearchSettings {
+    pub(crate) cursor_secret: Secret,
+}
+
+impl ServiceSettings for Settings {
+    const SERVICE: &'static str = "audit";
+    const ENV_PREFIX: &'static str = "AUDIT";
+    const DEFAULTS: &'static [&'static str] = &[
+        HTTP_DEFAULTS,
+        telemetry::DEFAULTS,
+        SHUTDOWN_DEFAULTS,
+        AUTH_DEFAULTS,
+        messaging::DEFAULTS,
+        request_log::DEFAULTS,
+        DATABASE_DEFAULTS,
+        include_str!("../config/default.toml"),
+    ];
+
+    fn base(&self) -> BaseSettings<'_> {
+        BaseSettings { http: &self.http, telemetry: &self.telemetry, shutdown: &self.shutdown }
+    }
+}
+
+impl Validate for Settings {
+    fn validate(&self, problems: &mut Problems) {
+        self.http.validate(problems);
+        self.telemetry.validate(problems);
+        self.shutdown.validate(problems);
+        self.auth.validate(problems);
+        self.kafka.validate(problems);
+        self.request_log.validate(problems);
+        self.database.validate(problems);
+        problems.require(
+            self.search.cursor_secret.expose().len() >= CURSOR_SECRET_BYTES_MIN,
+            "search.cursor_secret",
+            format!("must be at least {CURSOR_SECRET_BYTES_MIN} bytes"),
+        );
+    }
+}

@@ -1,0 +1,52 @@
+//! What is refused, and by which field.
+
+use crate::harness::{spawn_app, spawn_app_with};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_wrong_parameter_is_named() {
+    let app = spawn_app().await;
+    let long = "x".repeat(2000);
+    let cases = [
+        ("actr=ann".to_owned(), "actr"),
+        ("actor=".to_owned(), "actor"),
+        ("actor=a%00b".to_owned(), "actor"),
+        ("actor=%ff".to_owned(), "actor"),
+        (format!("actor={long}"), "actor"),
+        ("actor=a&actor=b".to_owned(), "actor"),
+        (format!("action={long}"), "action"),
+        ("action=%00".to_owned(), "action"),
+        (format!("resource={long}"), "resource"),
+        ("outcome=maybe".to_owned(), "outcome"),
+        ("outcome=".to_owned(), "outcome"),
+        (format!("service={long}"), "service"),
+        ("trace_id=0af7".to_owned(), "trace_id"),
+        (format!("trace_id={}", "g".repeat(32)), "trace_id"),
+        ("from=yesterday".to_owned(), "from"),
+        ("from=-1".to_owned(), "from"),
+        ("from=99999999999999999999".to_owned(), "from"),
+        ("to=2023-13-01T00:00:00Z".to_owned(), "to"),
+        ("from=2&to=1".to_owned(), "to"),
+        ("limit=0".to_owned(), "limit"),
+        ("limit=1001".to_owned(), "limit"),
+        ("limit=-1".to_owned(), "limit"),
+        ("limit=ten".to_owned(), "limit"),
+    ];
+    for (query, field) in &cases {
+        let answer = app.search(query).await;
+        assert_eq!(answer.status, 400, "{query}: {}", answer.body);
+        assert_eq!(answer.code(), "http.invalid_request", "{query}: {}", answer.body);
+        assert_eq!(answer.fields(), [*field], "{query}: {}", answer.body);
+    }
+    app.finish(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_database_a_search_answers_503_and_when_to_come_back() {
+    // Port 1 refuses at once.
+    let app =
+        spawn_app_with(&[("DATABASE__PORT", "1"), ("DATABASE__ACQUIRE_TIMEOUT", "50ms")]).await;
+    let answer = app.search("actor=ann").await;
+    assert_eq!((answer.status.as_u16(), answer.code()), (503, "store.unavailable"));
+    assert_eq!(answer.retry_after.as_deref(), Some("1"));
+    app.finish(0).await;
+}
