@@ -1,0 +1,53 @@
+//! Time is handed on, cut down, and its end names the hop.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+
+use crate::harness::{send, spawn};
+use crate::upstream::Answer;
+
+const HEADER: &str = "x-millrace-deadline-ms";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_upstream_gets_what_is_left_of_the_shorter_of_wish_and_route() {
+    let gateway = spawn().await;
+    for (wish, at_most, at_least) in [
+        (None, 990, 500),
+        (Some("300"), 290, 100),
+        (Some("60000"), 990, 500),
+        (Some("nonsense"), 990, 500),
+    ] {
+        let mut request = gateway.request(Method::GET, "/api/v1/orders");
+        if let Some(wish) = wish {
+            request = request.header(HEADER, wish);
+        }
+        assert_eq!(send(request).await.status, 200);
+        let given: u64 = gateway.upstream.last().header(HEADER).unwrap().parse().unwrap();
+        assert!((at_least..=at_most).contains(&given), "{wish:?} became {given}");
+    }
+    gateway.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_upstream_answers_504_that_names_it() {
+    let gateway = spawn().await;
+    gateway.upstream.answers(Answer::Held);
+    let started = Instant::now();
+    let reply = send(gateway.request(Method::GET, "/api/v1/orders").header(HEADER, "150")).await;
+    assert_eq!((reply.status, reply.code()), (504, "gateway.upstream_timeout"));
+    assert_eq!(reply.body["data"]["hop"], "order");
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    gateway.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_can_not_end_in_time_is_not_begun() {
+    let gateway = spawn().await;
+    let reply = send(gateway.request(Method::GET, "/api/v1/orders").header(HEADER, "5")).await;
+    assert_eq!((reply.status, reply.body["data"]["hop"].as_str()), (504, Some("gateway")));
+    let reply = send(gateway.request(Method::GET, "/api/v1/orders").header(HEADER, "0")).await;
+    assert_eq!((reply.status, reply.body["data"]["hop"].as_str()), (504, Some("gateway")));
+    assert!(gateway.upstream.seen().is_empty());
+    gateway.finish().await;
+}
