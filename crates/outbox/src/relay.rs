@@ -94,7 +94,11 @@ impl Relay {
     pub fn new(pool: &PgPool, producer: Producer, settings: RelaySettings, service: &str) -> Self {
         let options = pool.connect_options().as_ref().clone();
         Self {
-            options: options.application_name(&format!("{service}-relay")),
+            // An outbox is empty most of the time, so the planner takes a scan of the whole table for the cheapest way
+            // to delete a few rows, and keeps to that when the table has thousands of dead ones.
+            options: options
+                .application_name(&format!("{service}-relay"))
+                .options([("enable_seqscan", "off")]),
             producer,
             settings,
             wake: Arc::default(),
