@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod clock;
+pub mod sabotage;
 pub mod settings;
 pub mod shutdown;
 pub mod tasks;
