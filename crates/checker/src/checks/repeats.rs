@@ -1,0 +1,72 @@
+//! Is a record repeated that had been finished long before its owner went?
+//!
+//! Finished offsets are committed, with the map of those above the oldest unfinished one, at least once a promised
+//! window. What was finished longer before its owner's end than that must not be handed over again.
+
+use crate::anomaly::{Anomaly, AnomalyName};
+use crate::history::What;
+use crate::promises::Promises;
+use crate::view::{Facts, Note, Partition, View};
+
+/// Who ends a member notes it a little before that one has taken its last breath.
+const NOTE_LAG_US: i64 = 100_000;
+
+pub(super) fn check(view: &View<'_>, promises: &Promises) -> Vec<Anomaly> {
+    let Some(window_us) = promises.replay_window_us else { return Vec::new() };
+    let mut found = Vec::new();
+    for (id, facts) in &view.records {
+        for (again, finished, partition) in repeats(facts) {
+            let went_us = owner_went(view, finished, partition).filter(|went| *went <= again.at_us);
+            // Begun while its owner was still there: by a zombie that had it in memory, which is no replay.
+            if went_us.is_none() && view.zombies.contains(again.by) {
+                continue;
+            }
+            let known_us = went_us.unwrap_or(again.at_us) - finished.at_us;
+            if known_us > window_us {
+                let text = format!(
+                    "{id}: {} began it again, {known_us} us after {} had finished it and before that one went",
+                    again.by, finished.by
+                );
+                found.push(Anomaly::new(AnomalyName::LateRepeat, text));
+            }
+        }
+    }
+    found
+}
+
+/// Each start after an end, with the first end.
+fn repeats<'f, 'h>(
+    facts: &'f Facts<'h>,
+) -> impl Iterator<Item = (Note<'h>, Note<'h>, Partition<'h>)> + 'f {
+    let finished = facts.settled.iter().map(|(note, _)| *note).min_by_key(|note| note.index);
+    let starts = facts.starts.iter();
+    starts.filter_map(move |start| {
+        let finished = finished.filter(|finished| finished.index < start.note.index)?;
+        Some((start.note, finished, start.place.partition))
+    })
+}
+
+/// When the member that finished a record stopped being able to commit it.
+fn owner_went(view: &View<'_>, finished: Note<'_>, partition: Partition<'_>) -> Option<i64> {
+    let events = &view.history.events;
+    let from = events.partition_point(|event| event.at_us < finished.at_us - NOTE_LAG_US);
+    let went = events[from..].iter().find(|event| match &event.what {
+        What::Ended { member } | What::Zombie { member } => member == finished.by,
+        What::Revoked { topic, partition: number } | What::Lost { topic, partition: number } => {
+            event.by == finished.by && (topic.as_str(), *number) == partition
+        }
+        What::Sent { .. }
+        | What::Acked { .. }
+        | What::SendFailed { .. }
+        | What::SendUnknown { .. }
+        | What::Assigned { .. }
+        | What::Polled { .. }
+        | What::Started { .. }
+        | What::Failed { .. }
+        | What::Abandoned { .. }
+        | What::Effect { .. }
+        | What::Settled { .. }
+        | What::Committed { .. } => false,
+    });
+    went.map(|event| event.at_us)
+}

@@ -1,0 +1,72 @@
+//! One planted anomaly for each name: found by its name, in a history that was clean before.
+
+use millrace_checker::{AnomalyName, check};
+
+use crate::right::{Dice, Flavour, Plan, history};
+use crate::wrong::{NAMES, plant};
+
+fn plan(flavour: Flavour) -> Plan {
+    Plan { flavour, records: 60, keys: 5, partitions: 2, seed: 4 }
+}
+
+/// Plants the anomaly in a history of every flavour that can have it.
+fn is_found(name: AnomalyName) {
+    let mut planted = 0;
+    for flavour in Flavour::ALL {
+        let mut history = history(plan(flavour));
+        let clean = check(&history, &flavour.promises());
+        assert!(clean.ok(), "{flavour:?}: {clean}");
+        if !plant(name, flavour, &mut history, &mut Dice::new(9)) {
+            continue;
+        }
+        planted += 1;
+        let report = check(&history, &flavour.promises());
+        assert!(report.has(name), "{flavour:?}: {name} is not in: {report}");
+        let verdict = report.verdict(4);
+        assert!(verdict.starts_with("verdict: broken ("), "{verdict}");
+        assert!(verdict.contains(name.as_str()), "{verdict}");
+        assert!(report.to_string().contains(&format!("{name}: ")), "{report}");
+    }
+    assert!(planted > 0, "{name} has no place in any flavour");
+}
+
+macro_rules! planted {
+    ($($test:ident => $name:ident),+ $(,)?) => {
+        $(
+            #[test]
+            fn $test() {
+                is_found(AnomalyName::$name);
+            }
+        )+
+
+        #[test]
+        fn every_name_has_its_test() {
+            assert_eq!(NAMES, [$(AnomalyName::$name),+]);
+        }
+    };
+}
+
+planted! {
+    a_record_without_an_outcome_is_a_lost_write => LostWrite,
+    a_record_that_nobody_came_to_is_unseen => Unseen,
+    a_record_at_two_places_is_a_duplicate => Duplicate,
+    two_records_at_one_place_are_an_inconsistent_offset => InconsistentOffset,
+    a_poll_past_a_record_is_a_poll_skip => PollSkip,
+    a_hole_inside_one_poll_is_an_internal_poll_skip => InternalPollSkip,
+    a_poll_that_goes_back_is_nonmonotonic => NonmonotonicPoll,
+    a_step_back_inside_one_poll_is_internal_nonmonotonic => InternalNonmonotonicPoll,
+    sends_that_stand_in_another_order_are_nonmonotonic => NonmonotonicSend,
+    sends_of_one_batch_that_stand_in_another_order_are_internal_nonmonotonic => InternalNonmonotonicSend,
+    a_record_that_was_called_off_and_read_is_an_aborted_read => AbortedRead,
+    effects_out_of_sequence_break_the_order_per_key => OrderPerKey,
+    effects_out_of_log_order_break_the_order_per_partition => OrderPerPartition,
+    two_rows_for_one_record_are_a_double_effect => DoubleEffect,
+    a_letter_for_a_record_that_took_effect_is_done_and_dead => DoneAndDead,
+    an_effect_nobody_sent_a_record_for_is_found => EffectWithoutRecord,
+    an_effect_without_its_inbox_row_is_a_half_commit => HalfCommit,
+    a_write_under_a_lower_epoch_is_stale => StaleEpoch,
+    a_commit_past_a_record_in_hand_is_premature => PrematureCommit,
+    a_start_after_a_revocation_is_found => HandledAfterRevoke,
+    two_letters_for_one_record_are_a_double_letter => DoubleLetter,
+    a_repeat_long_after_the_end_is_late => LateRepeat,
+}
