@@ -1,4 +1,5 @@
-//! A real Apache Kafka broker (KRaft, one node) from its Maven artefacts.
+//! Real Apache Kafka brokers (KRaft) from their Maven artefacts: one for a stack, several for a
+//! [`KafkaCluster`](crate::KafkaCluster).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,26 +14,28 @@ use crate::launch::{Launch, Lifetime};
 use crate::server::Server;
 use crate::wait::try_wait_until;
 
+pub(crate) mod access;
+mod group_settings;
+mod groups;
 mod jars;
+mod log;
+pub(crate) mod node;
+mod topology;
+mod transactions;
+mod wire;
 
+pub use access::KafkaAccess;
+pub use groups::{CommittedOffset, Group, GroupMember, GroupProtocol};
 pub use jars::fetch;
+pub use log::{LogEntry, RawOutgoing};
+use node::Node;
+pub use topology::PartitionState;
+pub use transactions::OpenTransaction;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// All local brokers share one cluster id: it is only a name, and theirs never meet.
 const CLUSTER_ID: &str = "bWlsbHJhY2UtbG9jYWwtMQ";
 const PROPERTIES: &str = include_str!("../../../deploy/local/kafka/server.properties");
-/// A test broker's own: topics come and go quickly, a test may ask for a short session, and a broker started
-/// again after SIGKILL is let in as soon as the controller has given up its former life.
-const TEST_PROPERTIES: &str = "
-controller.quorum.append.linger.ms=5
-broker.session.timeout.ms=2000
-broker.heartbeat.interval.ms=500
-group.min.session.timeout.ms=1000
-log.segment.delete.delay.ms=1000
-offsets.topic.num.partitions=2
-transaction.state.log.num.partitions=2
-";
-
 /// A broker's directory and ports.
 #[derive(Debug, Clone)]
 pub struct KafkaHome {
@@ -56,17 +59,53 @@ impl KafkaHome {
     /// # Errors
     /// When Java is missing or the storage can't be formatted.
     pub async fn prepare(&self, broker_port: u16, controller_port: u16) -> Result<()> {
-        let data = self.directory.join("data");
+        self.configure(broker_port, controller_port, "")?;
+        self.format().await
+    }
+
+    /// The same for a test broker. The format is a Java program that takes a second or two of two cores to write two small
+    /// files: one says which version the cluster's metadata has, the other who this broker is. The first is the same for
+    /// every test broker of a Kafka version, so it is made once and kept beside the jars; the second is written here.
+    pub(crate) async fn prepare_node(&self, node: &Node) -> Result<()> {
+        self.configure(node.port, node.controller_port, &node.settings())?;
+        if self.data().join("meta.properties").exists() {
+            return Ok(());
+        }
+        let first = self.data().join("bootstrap.checkpoint");
+        let kept = jars::kept_beside("bootstrap.checkpoint");
+        if !kept.exists() {
+            self.format().await?;
+            // A name of one's own first: another test program may be doing the same.
+            let own = kept.with_extension(uuid::Uuid::now_v7().simple().to_string());
+            std::fs::copy(&first, &own).context("keeping the cluster's first record")?;
+            return std::fs::rename(&own, &kept).context("keeping the cluster's first record");
+        }
+        std::fs::copy(&kept, &first).context("copying the cluster's first record")?;
+        let identity = base64::Engine::encode(
+            &base64::engine::general_purpose::URL_SAFE_NO_PAD,
+            uuid::Uuid::now_v7().as_bytes(),
+        );
+        let text = format!(
+            "version=1\nnode.id={}\ncluster.id={CLUSTER_ID}\ndirectory.id={identity}\n",
+            node.id
+        );
+        std::fs::write(self.data().join("meta.properties"), text)
+            .context("writing the broker's identity")
+    }
+
+    fn configure(&self, broker_port: u16, controller_port: u16, more: &str) -> Result<()> {
+        let data = self.data();
         std::fs::create_dir_all(&data).context("creating Kafka's directory")?;
         let mut properties = PROPERTIES
             .replace("${broker.port}", &broker_port.to_string())
             .replace("${controller.port}", &controller_port.to_string())
             .replace("${data.directory}", &data.display().to_string());
-        if self.test {
-            properties.push_str(TEST_PROPERTIES);
-        }
-        std::fs::write(self.properties(), properties).context("writing Kafka's settings")?;
-        if data.join("meta.properties").exists() {
+        properties.push_str(more);
+        std::fs::write(self.properties(), properties).context("writing Kafka's settings")
+    }
+
+    async fn format(&self) -> Result<()> {
+        if self.data().join("meta.properties").exists() {
             return Ok(());
         }
         let mut format = Command::new("java");
@@ -99,6 +138,10 @@ impl KafkaHome {
             .arg(self.properties().display().to_string())
     }
 
+    fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
     fn properties(&self) -> PathBuf {
         self.directory.join("server.properties")
     }
@@ -110,10 +153,16 @@ impl KafkaHome {
 
 /// Client settings for the broker on `port`; what a test or a tool adds comes on top.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "a bare client beside the one under test")]
 pub fn client(port: u16) -> ClientConfig {
+    client_of(&format!("127.0.0.1:{port}"))
+}
+
+/// Client settings for these brokers.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "a bare client beside the one under test")]
+pub(crate) fn client_of(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", format!("127.0.0.1:{port}"));
+    config.set("bootstrap.servers", brokers);
     // The broker comes and goes in tests: look for it often, and don't fill the log meanwhile.
     config.set("reconnect.backoff.ms", "20").set("reconnect.backoff.max.ms", "200");
     config.set("log_level", "0");
@@ -149,27 +198,39 @@ fn broker_count(port: u16) -> Result<usize, String> {
     Ok(metadata.brokers().len())
 }
 
-/// The Kafka of a test stack.
+/// A running test broker.
 pub struct Kafka {
     port: u16,
     server: Server,
 }
 
 impl Kafka {
-    pub(crate) async fn start_in(
-        directory: &Path,
-        log: PathBuf,
-        port: u16,
-        controller_port: u16,
-    ) -> Result<Self> {
+    pub(crate) async fn start_in(directory: &Path, log: PathBuf, node: &Node) -> Result<Self> {
         let home = KafkaHome::at(directory.to_path_buf(), log, true).await?;
-        home.prepare(port, controller_port).await?;
+        home.prepare_node(node).await?;
+        let kafka = Self::of(home, node.port);
+        kafka.start().await?;
+        Ok(kafka)
+    }
+
+    /// One that is prepared and not started yet.
+    pub(crate) fn of(home: KafkaHome, port: u16) -> Self {
         let server = Server::new("kafka", Signal::SIGTERM, move || {
             home.launch(Lifetime::WithParent(Signal::SIGKILL))
         });
-        let kafka = Self { port, server };
-        kafka.start().await?;
-        Ok(kafka)
+        Self { port, server }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// True while its process runs; frozen counts as running.
+    #[must_use]
+    pub fn running(&self) -> bool {
+        self.server.check().is_ok()
     }
 
     /// Starts it after a stop or kill, and waits until it serves.

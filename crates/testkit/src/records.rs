@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::kafka;
+use crate::kafka::KafkaAccess;
 use crate::stack::Stack;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -71,13 +72,38 @@ impl RawRecord {
 }
 
 impl Stack {
-    /// Everything that lies in the topic now, partition by partition in order. `topic` is the full name.
+    /// See [`KafkaAccess::records`].
     ///
     /// # Panics
     /// When the topic doesn't exist or can't be read.
     pub async fn records(&self, topic: &str) -> Vec<RawRecord> {
-        let (port, name) = (self.addresses().kafka_port, topic.to_owned());
-        let read = tokio::task::spawn_blocking(move || read_all(port, &name)).await;
+        self.access().records(topic).await
+    }
+
+    /// See [`KafkaAccess::produce`].
+    ///
+    /// # Panics
+    /// When Kafka refuses.
+    pub async fn produce(
+        &self,
+        topic: &str,
+        key: &[u8],
+        payload: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+    ) -> (i32, i64) {
+        self.access().produce(topic, key, payload, headers).await
+    }
+}
+
+impl KafkaAccess {
+    /// Everything that lies in the topic now, partition by partition in order, records of aborted transactions included.
+    /// `topic` is the full name. [`KafkaAccess::log`] shows what this can't: markers, and header names that are not UTF-8.
+    ///
+    /// # Panics
+    /// When the topic doesn't exist or can't be read.
+    pub async fn records(&self, topic: &str) -> Vec<RawRecord> {
+        let (access, name) = (self.clone(), topic.to_owned());
+        let read = tokio::task::spawn_blocking(move || read_all(&access, &name)).await;
         read.expect("the reader does not panic")
             .unwrap_or_else(|error| panic!("reading {topic}: {error:?}"))
     }
@@ -93,20 +119,20 @@ impl Stack {
         payload: Option<&[u8]>,
         headers: &[(&str, &[u8])],
     ) -> (i32, i64) {
-        produce(self.addresses().kafka_port, topic, key, payload, headers)
+        produce(self, topic, key, payload, headers)
             .await
             .unwrap_or_else(|error| panic!("producing to {topic}: {error:?}"))
     }
 }
 
 async fn produce(
-    port: u16,
+    access: &KafkaAccess,
     topic: &str,
     key: &[u8],
     payload: Option<&[u8]>,
     headers: &[(&str, &[u8])],
 ) -> Result<(i32, i64)> {
-    let producer: FutureProducer = kafka::client(port).create().context("creating a producer")?;
+    let producer: FutureProducer = access.client().create().context("creating a producer")?;
     let headers = headers.iter().fold(OwnedHeaders::new(), |headers, (name, value)| {
         headers.insert(Header { key: name, value: Some(*value) })
     });
@@ -118,11 +144,12 @@ async fn produce(
     Ok((delivery.partition, delivery.offset))
 }
 
-fn read_all(port: u16, topic: &str) -> Result<Vec<RawRecord>> {
-    let mut config = kafka::client(port);
+fn read_all(access: &KafkaAccess, topic: &str) -> Result<Vec<RawRecord>> {
+    let mut config = access.client();
     // A group id is demanded by the library even where nothing is ever committed.
     config.set("group.id", "testkit-reader").set("enable.auto.commit", "false");
-    config.set("enable.partition.eof", "false").set("fetch.wait.max.ms", "10");
+    // With end-of-partition the end is known even where only markers or compacted records lie before it.
+    config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "10");
     config.set("isolation.level", "read_uncommitted");
     let consumer: BaseConsumer = config.create().context("creating a reader")?;
     let ends = ends(&consumer, topic)?;
@@ -159,30 +186,23 @@ fn read_to(consumer: &BaseConsumer, ends: &[(i32, i64, i64)]) -> Result<Vec<RawR
     let started = std::time::Instant::now();
     while !last.is_empty() {
         anyhow::ensure!(started.elapsed() < LIMIT, "the end of {last:?} was not reached");
-        let Some(polled) = consumer.poll(Duration::from_millis(50)) else {
-            // Compaction and transaction markers leave holes: the position passes them without a record.
-            forget_passed(consumer, &mut last)?;
-            continue;
+        let record = match consumer.poll(Duration::from_millis(50)) {
+            None => continue,
+            Some(Ok(message)) => RawRecord::of(&message),
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                last.remove(&partition);
+                continue;
+            }
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                anyhow::bail!("the reader ended: {code}")
+            }
+            // A broker that is away is told as an error, too; the reader goes on by itself, and the limit ends it.
+            Some(Err(_)) => continue,
         };
-        let record = RawRecord::of(&polled.context("reading a record")?);
         if last.get(&record.partition).is_some_and(|end| record.offset + 1 >= *end) {
             last.remove(&record.partition);
         }
         records.push(record);
     }
     Ok(records)
-}
-
-fn forget_passed(
-    consumer: &BaseConsumer,
-    last: &mut std::collections::BTreeMap<i32, i64>,
-) -> Result<()> {
-    for element in consumer.position().context("asking for the position")?.elements() {
-        if let Offset::Offset(next) = element.offset()
-            && last.get(&element.partition()).is_some_and(|end| next >= *end)
-        {
-            last.remove(&element.partition());
-        }
-    }
-    Ok(())
 }

@@ -11,14 +11,17 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use crate::kafka::Kafka;
+use crate::disk::SmallDisk;
+use crate::kafka::node::{Node, ProxiedDoor};
+use crate::kafka::{Kafka, KafkaAccess};
 use crate::namespace::Namespace;
 use crate::pid::ProcessId;
 use crate::postgres::{self, Postgres, Tuning};
+use crate::proxy::FaultProxy;
 use crate::redis::{self, Redis};
 use crate::{ports, workspace};
 
-mod sweep;
+pub(crate) mod sweep;
 
 /// Names the address file of the run's stack.
 pub const STACK_VARIABLE: &str = "MILLRACE_TEST_STACK";
@@ -40,6 +43,7 @@ pub struct Addresses {
 /// Running PostgreSQL, Redis and Kafka.
 pub struct Stack {
     addresses: Addresses,
+    access: KafkaAccess,
     servers: Option<Servers>,
 }
 
@@ -47,8 +51,20 @@ struct Servers {
     postgres: Postgres,
     redis: Redis,
     kafka: Kafka,
-    // Last: the servers end before their files go.
+    kafka_proxy: FaultProxy,
+    postgres_disk: Option<SmallDisk>,
+    kafka_disk: Option<SmallDisk>,
+    // Last: the servers end before their files go, and the disks before the directory.
     directory: sweep::RunDirectory,
+}
+
+/// Servers whose data lies on a disk of a fixed size that a test can fill; `None` is the machine's own disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SmallDisks {
+    /// Kafka's; 64 MiB hold a broker that does little.
+    pub kafka_bytes: Option<u64>,
+    /// PostgreSQL's; 256 MiB hold a few test databases.
+    pub postgres_bytes: Option<u64>,
 }
 
 impl Stack {
@@ -73,7 +89,15 @@ impl Stack {
     /// # Errors
     /// When a server can't be started.
     pub async fn private() -> Result<Self> {
-        Self::start(Tuning::Test).await
+        Self::start(Tuning::Test, SmallDisks::default()).await
+    }
+
+    /// A stack of one's own with disks that can be full: [`Stack::kafka_disk`], [`Stack::postgres_disk`].
+    ///
+    /// # Errors
+    /// When a disk can't be mounted (that takes root) or a server can't be started.
+    pub async fn with_small_disks(disks: SmallDisks) -> Result<Self> {
+        Self::start(Tuning::Test, disks).await
     }
 
     /// A stack of one's own whose PostgreSQL writes to the disk as production's does, for benchmarks.
@@ -81,13 +105,13 @@ impl Stack {
     /// # Errors
     /// When a server can't be started.
     pub async fn durable() -> Result<Self> {
-        Self::start(Tuning::Durable).await
+        Self::start(Tuning::Durable, SmallDisks::default()).await
     }
 
-    async fn start(tuning: Tuning) -> Result<Self> {
+    async fn start(tuning: Tuning, disks: SmallDisks) -> Result<Self> {
         let mut attempt = 1;
         loop {
-            match Self::start_once(tuning).await {
+            match Self::start_once(tuning, disks).await {
                 Ok(stack) => return Ok(stack),
                 Err(error) if attempt >= START_ATTEMPTS => return Err(error),
                 Err(_) => attempt += 1,
@@ -95,22 +119,32 @@ impl Stack {
         }
     }
 
-    async fn start_once(tuning: Tuning) -> Result<Self> {
+    async fn start_once(tuning: Tuning, disks: SmallDisks) -> Result<Self> {
         let directory = sweep::RunDirectory::create()?;
-        let [postgres_port, redis_port, kafka_port, controller_port] = ports::free()?;
+        let [postgres_port, redis_port, kafka_port, controller_port, proxied_port] = ports::free()?;
         let log = |name: &str| directory.path().join(name);
         let owner = ProcessId::current().context("reading this process's start time")?;
         let data = postgres::reachable(directory.path().join("postgres"), || {
             directory.outside("postgres")
         });
         let kafka_files = log("kafka");
+        let mount = |path: &Path, bytes: Option<u64>| {
+            bytes.map(|bytes| SmallDisk::mount(path, bytes)).transpose()
+        };
+        let kafka_disk = mount(&kafka_files, disks.kafka_bytes)?;
+        let postgres_disk = mount(&data, disks.postgres_bytes)?;
+        let kafka_proxy = FaultProxy::start(proxied_port)?;
+        let door = ProxiedDoor { port: proxied_port, advertised_port: kafka_proxy.port() };
+        let node = Node::alone(kafka_port, controller_port, Some(door));
         let (postgres, redis, kafka) = tokio::try_join!(
             Postgres::start_in(&data, log("postgres.log"), postgres_port, tuning),
             Redis::start_in(log("redis"), log("redis.log"), redis_port),
-            Kafka::start_in(&kafka_files, log("kafka.log"), kafka_port, controller_port),
+            Kafka::start_in(&kafka_files, log("kafka.log"), &node),
         )?;
         let addresses = Addresses { postgres_port, redis_port, kafka_port, owner };
-        Ok(Self { addresses, servers: Some(Servers { postgres, redis, kafka, directory }) })
+        let servers =
+            Servers { postgres, redis, kafka, kafka_proxy, postgres_disk, kafka_disk, directory };
+        Ok(Self { access: KafkaAccess::new(&[kafka_port]), addresses, servers: Some(servers) })
     }
 
     fn attach(file: &Path) -> Result<Self> {
@@ -120,7 +154,8 @@ impl Stack {
             serde_json::from_str(&text).context("reading the stack's addresses")?;
         anyhow::ensure!(addresses.owner.alive(), "the owner of {} is gone", file.display());
         end_with(addresses.owner);
-        Ok(Self { addresses, servers: None })
+        let access = KafkaAccess::new(&[addresses.kafka_port]);
+        Ok(Self { addresses, access, servers: None })
     }
 
     /// Writes the address file for other processes, and returns where it lies.
@@ -147,6 +182,12 @@ impl Stack {
         format!("127.0.0.1:{}", self.addresses.kafka_port)
     }
 
+    /// What tests ask of a Kafka from outside.
+    #[must_use]
+    pub fn access(&self) -> &KafkaAccess {
+        &self.access
+    }
+
     /// Redis' address, as clients' settings want it.
     #[must_use]
     pub fn redis_url(&self) -> String {
@@ -166,6 +207,34 @@ impl Stack {
     #[must_use]
     pub fn kafka(&self) -> &Kafka {
         &self.breakable().kafka
+    }
+
+    /// What stands between Kafka and the clients that start at [`FaultProxy::address`]; they stay behind it, and nobody
+    /// else does.
+    ///
+    /// # Panics
+    /// On a shared stack: breaking it would break other tests.
+    #[must_use]
+    pub fn kafka_proxy(&self) -> &FaultProxy {
+        &self.breakable().kafka_proxy
+    }
+
+    /// Kafka's disk.
+    ///
+    /// # Panics
+    /// Unless the stack was started with one.
+    #[must_use]
+    pub fn kafka_disk(&self) -> &SmallDisk {
+        self.breakable().kafka_disk.as_ref().expect("Kafka was started with a small disk")
+    }
+
+    /// PostgreSQL's disk.
+    ///
+    /// # Panics
+    /// Unless the stack was started with one.
+    #[must_use]
+    pub fn postgres_disk(&self) -> &SmallDisk {
+        self.breakable().postgres_disk.as_ref().expect("PostgreSQL was started with a small disk")
     }
 
     /// The PostgreSQL server, to break.

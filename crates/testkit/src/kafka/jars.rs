@@ -31,6 +31,11 @@ pub async fn fetch() -> Result<PathBuf> {
     Ok(library)
 }
 
+/// A file that is kept beside the jars, and made anew for another Kafka version.
+pub(super) fn kept_beside(name: &str) -> PathBuf {
+    crate::workspace::state_dir().join("kafka").join(format!("{}-{name}", short_hash(POM)))
+}
+
 /// Two test binaries may start at once; the second waits for the first one's copy.
 async fn lock(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();

@@ -10,14 +10,14 @@ const PREFIX: &str = "test-";
 const OWNER_FILE: &str = "owner.json";
 
 /// A directory `.local/test-...` that is removed with its stack.
-pub(super) struct RunDirectory {
+pub(crate) struct RunDirectory {
     path: PathBuf,
     outside: PathBuf,
 }
 
 impl RunDirectory {
     /// Makes a new one, after removing those whose owner is dead.
-    pub(super) fn create() -> Result<Self> {
+    pub(crate) fn create() -> Result<Self> {
         let runs = super::runs();
         sweep(&runs);
         let name = format!("{PREFIX}{}-{:08x}", std::process::id(), rand::random::<u32>());
@@ -29,12 +29,12 @@ impl RunDirectory {
         Ok(Self { path, outside: outside(&name) })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// A place for what may not lie under the run's directory (see `postgres::reachable`).
-    pub(super) fn outside(&self, name: &str) -> PathBuf {
+    pub(crate) fn outside(&self, name: &str) -> PathBuf {
         self.outside.join(name)
     }
 }
@@ -69,5 +69,6 @@ fn sweep(runs: &Path) {
 
 /// Best effort: what can't be removed now is swept by a later run.
 fn remove(path: &Path) {
+    crate::disk::unmount_below(path);
     drop(std::fs::remove_dir_all(path));
 }

@@ -2,7 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, helpers of tests included")]
 
+mod cluster;
 mod databases;
+mod disks;
 mod faults;
+mod groups;
 mod kafka_records;
 mod life;
+mod proxies;
+mod topic_faults;
