@@ -2,7 +2,9 @@
 #![expect(clippy::print_stdout, reason = "a command's answer goes to standard output")]
 
 mod docs;
+mod epochs;
 mod migrate;
+mod outbox;
 mod settings;
 mod topics;
 
@@ -30,6 +32,12 @@ enum Command {
     Topics(topics::Command),
     /// Brings one service's database up to date, as the owner role.
     Migrate(migrate::Arguments),
+    /// Looks after the outbox of one service's database.
+    #[command(subcommand)]
+    Outbox(outbox::Command),
+    /// Looks after the epochs of partition owners in one service's database.
+    #[command(subcommand)]
+    Epochs(epochs::Command),
     /// Writes the generated pages of docs/.
     Docs {
         /// Writes nothing; fails when a page isn't what the code says.
@@ -58,6 +66,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Topics(command) => topics::run(command, settings::kafka(arguments.config)?).await,
         Command::Migrate(command) => {
             migrate::run(&command, &settings::database(arguments.config)?).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Outbox(command) => {
+            outbox::run(&command, &settings::database(arguments.config)?).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Epochs(command) => {
+            epochs::run(&command, &settings::database(arguments.config)?).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Docs { check, folder } => {

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use millrace_http::RunningServer;
-use millrace_messaging::Producer;
 use millrace_runtime::{Shutdown, Tasks};
 use sqlx::PgPool;
 
@@ -18,7 +17,6 @@ pub(crate) struct Parts {
     pub(crate) tasks: Tasks,
     pub(crate) shutdown: Shutdown,
     pub(crate) stop: ShutdownSettings,
-    pub(crate) producers: Vec<Producer>,
     pub(crate) pools: Vec<PgPool>,
 }
 
@@ -49,7 +47,7 @@ impl Application {
 
     /// Stops in phases, each logged with its seconds. True when everything finished within its time.
     pub async fn stop(self) -> bool {
-        let Parts { server, tasks, shutdown, stop, producers, pools } = self.0;
+        let Parts { server, tasks, shutdown, stop, pools } = self.0;
         shutdown.request();
         // The budget starts when the drain delay is over.
         let ends = Instant::now() + stop.drain_delay + stop.budget;
@@ -64,14 +62,6 @@ impl Application {
             unfinished.is_empty()
         })
         .await;
-        let published = phase("producers", async {
-            let mut flushed = true;
-            for producer in &producers {
-                flushed &= producer.flush(left()).await;
-            }
-            flushed
-        })
-        .await;
         phase("pools", async {
             for pool in &pools {
                 // A connection that hangs must not hold up the exit; the server ends it with the process.
@@ -83,7 +73,7 @@ impl Application {
         })
         .await;
         server.close().await;
-        requests && workers && published
+        requests && workers
     }
 }
 

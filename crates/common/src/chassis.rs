@@ -9,20 +9,19 @@ use std::time::Duration;
 
 use actix_web::web::ServiceConfig;
 use millrace_coordination::{Redis, RedisSettings};
-use millrace_envelope::{ConsumerGroup, Topic};
 use millrace_http::{AuthSettings, Health, HttpSettings, Server, ServerParts, Verifier};
 use millrace_messaging::{
-    ConsumerHandle, Handler, KafkaSettings, Producer, ProducerProfile, consume,
+    Consumer, ConsumerHandle, DeadLetterStore, Handler, KafkaSettings, Producer, ProducerProfile,
 };
-use millrace_outbox::{DatabaseSettings, Relay, RelaySettings, RelayWaker, upkeep};
+use millrace_outbox::{DatabaseSettings, DeadLetters, Relay, RelaySettings, RelayWaker, upkeep};
 use millrace_request_log::{RequestLogSettings, request_log};
 use millrace_runtime::{CancellationToken, Clock, Shutdown, Tasks};
 use sqlx::PgPool;
 use utoipa::openapi::OpenApi;
 
 use crate::application::{Application, Parts};
-use crate::health;
 use crate::{ServiceSettings, ShutdownSettings};
+use crate::{admin, health};
 
 /// Why a service could not be put together.
 #[derive(Debug, thiserror::Error)]
@@ -43,15 +42,6 @@ impl StartError {
     }
 }
 
-/// A service's place in Kafka: its settings and the producer that its relay and dead letters share.
-#[derive(Debug, Clone)]
-pub struct Kafka {
-    /// How the broker is reached.
-    pub settings: KafkaSettings,
-    /// Acknowledged by all replicas, without duplicates from retries.
-    pub producer: Producer,
-}
-
 /// A service in the making.
 pub struct Chassis {
     service: &'static str,
@@ -64,9 +54,8 @@ pub struct Chassis {
     verifier: Option<Verifier>,
     request_log: Option<Arc<dyn millrace_http::RequestLog>>,
     openapi: Option<OpenApi>,
-    consumers: Vec<(ConsumerGroup, ConsumerHandle)>,
+    consumers: Vec<ConsumerHandle>,
     pools: Vec<PgPool>,
-    producers: Vec<Producer>,
 }
 
 impl Chassis {
@@ -87,7 +76,6 @@ impl Chassis {
             openapi: None,
             consumers: Vec::new(),
             pools: Vec::new(),
-            producers: Vec::new(),
         }
     }
 
@@ -127,21 +115,15 @@ impl Chassis {
         Ok(pool)
     }
 
-    /// The service's place in Kafka, with the producer that relay and dead letters share.
-    ///
-    /// # Errors
-    /// When the client refuses its settings.
-    pub fn kafka(&mut self, settings: &KafkaSettings) -> Result<Kafka, StartError> {
-        let producer = Producer::new(settings, ProducerProfile::Durable)
-            .map_err(|cause| StartError::new("the Kafka producer", cause))?;
-        self.producers.push(producer.clone());
-        Ok(Kafka { settings: settings.clone(), producer })
-    }
-
     /// Starts the relay of `pool`'s outbox, and the hourly upkeep of inbox and idempotency keys beside it. Wake the
     /// relay after each commit that appended.
-    pub fn relay(&mut self, pool: &PgPool, kafka: &Kafka, settings: &RelaySettings) -> RelayWaker {
-        let relay = Relay::new(pool, kafka.producer.clone(), settings.clone(), self.service);
+    pub fn relay(
+        &mut self,
+        pool: &PgPool,
+        kafka: &KafkaSettings,
+        settings: &RelaySettings,
+    ) -> RelayWaker {
+        let relay = Relay::new(pool, kafka, settings.clone(), self.service);
         let waker = relay.waker();
         health::register_relay(&self.health, relay.health());
         let stop = self.shutdown.workers();
@@ -150,21 +132,25 @@ impl Chassis {
         waker
     }
 
+    /// Where consumers of this database keep their dead letters: with the inbox, published by the relay.
+    #[must_use]
+    pub fn dead_letters(&self, pool: &PgPool, relay: &RelayWaker) -> Arc<dyn DeadLetterStore> {
+        Arc::new(DeadLetters::new(pool.clone()).waking(relay.clone()))
+    }
+
     /// Starts a consumer.
     ///
     /// # Errors
     /// When the client refuses its settings.
     pub fn consume<H: Handler>(
         &mut self,
-        kafka: &Kafka,
-        group: ConsumerGroup,
-        topic: impl Topic,
-        handler: H,
+        kafka: &KafkaSettings,
+        consumer: Consumer<H>,
     ) -> Result<(), StartError> {
-        let (producer, stop) = (kafka.producer.clone(), self.shutdown.workers());
-        let handle = consume(&kafka.settings, group, topic, handler, producer, &self.tasks, stop)
+        let handle = consumer
+            .start(kafka, &self.tasks, self.shutdown.workers())
             .map_err(|cause| StartError::new("a consumer", cause))?;
-        self.consumers.push((group, handle));
+        self.consumers.push(handle);
         Ok(())
     }
 
@@ -216,8 +202,9 @@ impl Chassis {
     ) -> Result<(), StartError> {
         let producer = Producer::new(kafka, ProducerProfile::Bulk)
             .map_err(|cause| StartError::new("the request log's producer", cause))?;
-        let (queue, shipper) = request_log(settings);
-        self.tasks.spawn("request-log", shipper.run(producer, self.shutdown.workers()));
+        let (queue, shipper) = request_log(settings, &producer)
+            .map_err(|cause| StartError::new("the request log's queue", cause))?;
+        self.tasks.spawn("request-log", shipper.run(self.shutdown.workers()));
         self.request_log = Some(Arc::new(queue));
         Ok(())
     }
@@ -235,13 +222,14 @@ impl Chassis {
     where
         R: Fn(&mut ServiceConfig) + Clone + Send + Sync + 'static,
     {
-        health::register_consumers(&self.health, self.consumers);
+        health::register_consumers(&self.health, self.consumers.clone());
         health::register_tasks(&self.health, self.tasks.clone());
         let parts = ServerParts {
             health: self.health,
             verifier: self.verifier,
             request_log: self.request_log,
             openapi: self.openapi,
+            admin: Some(admin::routes(self.consumers)),
             clock: self.clock,
         };
         let server = Server::bind(self.service, &self.http, parts, routes)
@@ -253,7 +241,6 @@ impl Chassis {
             tasks: self.tasks,
             shutdown: self.shutdown,
             stop: self.stop,
-            producers: self.producers,
             pools: self.pools,
         }))
     }

@@ -1,9 +1,8 @@
 //! What each part says on the health page.
 
 use millrace_coordination::{Redis, RedisHealth};
-use millrace_envelope::ConsumerGroup;
 use millrace_http::{Component, Health};
-use millrace_messaging::ConsumerHandle;
+use millrace_messaging::{ConsumerHandle, ConsumerHealth};
 use millrace_outbox::{DatabaseHealth, RelayHealth};
 use millrace_runtime::Tasks;
 use sqlx::PgPool;
@@ -48,51 +47,80 @@ pub(crate) fn register_relay(health: &Health, relay: RelayHealth) {
                 .with("backlog", status.backlog)
                 .with("oldestSeconds", status.oldest.as_secs())
                 .with("heldAggregates", status.held_aggregates)
+                .with("setAside", status.set_aside)
         }
     });
 }
 
 /// `kafkaConsumer`: all consumers of the service as one component, and each group's own figures in it.
 /// A stalled one is also the reason for a restart.
-pub(crate) fn register_consumers(health: &Health, consumers: Vec<(ConsumerGroup, ConsumerHandle)>) {
+pub(crate) fn register_consumers(health: &Health, consumers: Vec<ConsumerHandle>) {
     if consumers.is_empty() {
         return;
     }
-    for (group, consumer) in consumers.clone() {
+    for consumer in consumers.clone() {
+        let group = consumer.group();
         health.liveness(move || {
             let now = consumer.health();
             if now.stalled { Err(format!("consumer {group} is stalled")) } else { Ok(()) }
         });
     }
     health.register("kafkaConsumer", move || {
-        let component = consumer_component(&consumers);
+        let component = all_consumers(&consumers);
         async move { component }
     });
 }
 
-fn consumer_component(consumers: &[(ConsumerGroup, ConsumerHandle)]) -> Component {
+fn all_consumers(consumers: &[ConsumerHandle]) -> Component {
     let now: Vec<_> =
-        consumers.iter().map(|(group, consumer)| (group, consumer.health())).collect();
-    let ailing = now.iter().find(|(_, health)| health.stalled || !health.running);
-    let mut component = match ailing {
-        Some((group, health)) => {
-            let reason = health.reason.as_deref().unwrap_or("its poll loop has ended");
-            Component::down(format!("{group}: {reason}"))
-        }
+        consumers.iter().map(|consumer| (consumer.group(), consumer.health())).collect();
+    let ailing = now.iter().find_map(|(group, health)| Some((group, ailment(health)?)));
+    let component = match ailing {
+        Some((group, reason)) => Component::down(format!("{group}: {reason}")),
         None => Component::up(),
     };
     let last_poll = now.iter().map(|(_, health)| health.last_poll).max().unwrap_or_default();
-    component = component
-        .with("lag", now.iter().map(|(_, health)| health.lag).sum::<i64>())
-        .with("partitionCount", now.iter().map(|(_, health)| health.partition_count).sum::<usize>())
-        .with("lastPollMs", u64::try_from(last_poll.as_millis()).unwrap_or(u64::MAX))
-        .with("deadLettered", now.iter().map(|(_, health)| health.dead_lettered).sum::<u64>());
+    let total = ConsumerHealth {
+        lag: now.iter().map(|(_, health)| health.lag).sum(),
+        partition_count: now.iter().map(|(_, health)| health.partition_count).sum(),
+        dead_lettered: now.iter().map(|(_, health)| health.dead_lettered).sum(),
+        left_out: now.iter().map(|(_, health)| health.left_out).sum(),
+        last_poll,
+        ..ConsumerHealth::default()
+    };
+    let mut component = figures(component, &total);
     for (group, health) in now {
         if let Some(reason) = health.reason {
             component = component.with(group.as_str(), reason);
         }
     }
     component
+}
+
+/// One consumer as a component of its own.
+pub(crate) fn consumer_component(consumer: &ConsumerHandle) -> Component {
+    let health = consumer.health();
+    let component = match (ailment(&health), &health.reason) {
+        (Some(ailment), _) => Component::down(ailment),
+        (None, Some(reason)) => Component::up().with("reason", reason.as_str()),
+        (None, None) => Component::up(),
+    };
+    figures(component, &health)
+}
+
+/// Why a consumer counts as DOWN, if it does. One that waits for a broker or a topic doesn't.
+fn ailment(health: &ConsumerHealth) -> Option<&str> {
+    (health.stalled || !health.running)
+        .then(|| health.reason.as_deref().unwrap_or("its poll loop has ended"))
+}
+
+fn figures(component: Component, health: &ConsumerHealth) -> Component {
+    component
+        .with("lag", health.lag)
+        .with("partitionCount", health.partition_count)
+        .with("lastPollMs", u64::try_from(health.last_poll.as_millis()).unwrap_or(u64::MAX))
+        .with("deadLettered", health.dead_lettered)
+        .with("leftOut", health.left_out)
 }
 
 /// `tasks`: a task that panicked is a part of the service that no longer works.

@@ -1,13 +1,15 @@
 #![doc = include_str!("../README.md")]
 
+mod admin;
 mod application;
 mod chassis;
+pub mod codes;
 mod health;
 mod run;
 mod settings;
 
 pub use application::Application;
-pub use chassis::{Chassis, Kafka, StartError};
+pub use chassis::{Chassis, StartError};
 pub use run::{load_settings, run};
 pub use settings::{BaseSettings, SHUTDOWN_DEFAULTS, ServiceSettings, ShutdownSettings};
 
@@ -20,3 +22,8 @@ pub use millrace_request_log as request_log;
 pub use millrace_resilience as resilience;
 pub use millrace_runtime as runtime;
 pub use millrace_telemetry as telemetry;
+
+/// Compiles what docs/guide-consumer.md shows.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide-consumer.md")]
+struct Guide;

@@ -26,3 +26,7 @@ pub const ALL: &[(ConsumerGroup, Topic)] = &[
     (AUDIT_RECORD, Topic::AuditTopic),
     (LOG_INGEST_STORE, Topic::RequestLogs),
 ];
+
+/// The groups to which order doesn't matter: each of their records stands for itself. Only they have retry topics,
+/// where a record that waits is overtaken by those behind it.
+pub const ORDER_FREE: &[ConsumerGroup] = &[AUDIT_RECORD, LOG_INGEST_STORE];

@@ -1,6 +1,6 @@
 //! The one table of topics: names, partitions, replication, retention, cleanup. docs/topics.md is made from it.
 
-use millrace_envelope::TopicName;
+use millrace_envelope::{RetryTier, TopicName};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// The broker's own default: 1 MiB and a batch's head.
@@ -163,7 +163,9 @@ impl millrace_envelope::Topic for Topic {
     }
 }
 
-/// Every topic that must exist: those above and a dead-letter topic for each consumer group.
+/// Every topic that must exist: those above, a dead-letter topic for each consumer group, and retry topics for those
+/// groups to which order doesn't matter. All have the partitions of the profile, as the source has: a letter to a retry
+/// topic keeps its partition.
 #[must_use]
 pub fn all_specs() -> Vec<TopicSpec> {
     let mut specs: Vec<TopicSpec> = Topic::ALL.iter().map(|topic| topic.spec()).collect();
@@ -177,6 +179,20 @@ pub fn all_specs() -> Vec<TopicSpec> {
             record_bytes_max: RECORD_BYTES_MAX + DEAD_LETTER_ROOM_BYTES,
             purpose: "What that group could not handle.",
         });
+        if !crate::groups::ORDER_FREE.contains(group) {
+            continue;
+        }
+        for tier in RetryTier::ALL {
+            specs.push(TopicSpec {
+                name: origin.name.retry(*group, tier),
+                key: origin.key,
+                // A record waits seconds here, unless its group is away: then it must outlast the outage.
+                retention_ms: origin.retention_ms.max(14 * DAY_MS),
+                cleanup: Cleanup::Delete,
+                record_bytes_max: RECORD_BYTES_MAX + DEAD_LETTER_ROOM_BYTES,
+                purpose: "What that group tries again after the time in its name.",
+            });
+        }
     }
     specs
 }
@@ -189,6 +205,23 @@ mod tests {
 
     use super::*;
     use crate::events;
+
+    #[test]
+    fn only_groups_to_which_order_does_not_matter_have_retry_topics() {
+        let names: Vec<String> = all_specs().iter().map(|spec| spec.name.to_string()).collect();
+        let retries = names.iter().filter(|name| name.contains(".retry."));
+        assert_eq!(
+            retries.collect::<Vec<_>>(),
+            [
+                "audit-topic.audit.record.retry.1s",
+                "audit-topic.audit.record.retry.10s",
+                "audit-topic.audit.record.retry.60s",
+                "request-logs.log-ingest.store.retry.1s",
+                "request-logs.log-ingest.store.retry.10s",
+                "request-logs.log-ingest.store.retry.60s",
+            ]
+        );
+    }
 
     #[test]
     fn names_are_unique_and_every_event_travels_on_a_topic_of_the_table() {

@@ -21,6 +21,14 @@ impl TraceContext {
             && id.bytes().any(|byte| byte != b'0');
         valid.then_some(id)
     }
+
+    /// True when whoever began the trace decided that it isn't recorded; false also when nobody did.
+    #[must_use]
+    pub fn is_left_out(&self) -> bool {
+        let flags = self.traceparent.split('-').nth(3);
+        let flags = flags.and_then(|flags| u8::from_str_radix(flags, 16).ok());
+        flags.is_some_and(|flags| flags & 1 == 0) && self.trace_id().is_some()
+    }
 }
 
 /// Who caused a message and in which trace; becomes `ce_*` and trace headers.
@@ -36,4 +44,21 @@ pub struct MessageContext {
     pub causation_id: Option<String>,
     /// The creation context of the message.
     pub trace: TraceContext,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_left_out_only_when_its_flags_say_so() {
+        let left_out = |text: &str| {
+            TraceContext { traceparent: text.to_owned(), ..TraceContext::default() }.is_left_out()
+        };
+        let id = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331";
+        assert!(left_out(&format!("{id}-00")) && left_out(&format!("{id}-02")));
+        for recorded_or_unknown in [&format!("{id}-01"), &format!("{id}-03"), id, "", "00-x-y-00"] {
+            assert!(!left_out(recorded_or_unknown), "{recorded_or_unknown}");
+        }
+    }
 }

@@ -54,28 +54,50 @@ pub fn text_header<'a>(
 ) -> Option<String> {
     let mut found = None;
     for (key, value) in headers {
-        if key == name && value.len() <= VALUE_BYTES_MAX {
-            found = std::str::from_utf8(value).ok().map(str::to_owned);
+        if key == name {
+            take(&mut found, value);
         }
     }
-    found
+    found.map(str::to_owned)
+}
+
+/// A later value wins, also one that can't be read; one that is too long is as good as absent.
+fn take<'a>(found: &mut Option<&'a str>, value: &'a [u8]) {
+    if value.len() <= VALUE_BYTES_MAX {
+        *found = std::str::from_utf8(value).ok();
+    }
 }
 
 /// Reads the context that [`crate::Envelope::encode`] wrote; what is absent or unreadable stays empty.
-pub fn read_context<'a, H>(headers: H) -> MessageContext
-where
-    H: IntoIterator<Item = (&'a str, &'a [u8])> + Clone,
-{
-    let text = |name: &str| text_header(headers.clone(), name);
+///
+/// It looks at each header once: this runs for every record that is consumed.
+pub fn read_context<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> MessageContext {
+    let (mut actor, mut tenant, mut correlation, mut causation) = (None, None, None, None);
+    let (mut traceparent, mut tracestate, mut baggage) = (None, None, None);
+    for (name, value) in headers {
+        let place = match name {
+            "ce_actor" => &mut actor,
+            "ce_tenant" => &mut tenant,
+            "ce_correlationid" => &mut correlation,
+            "ce_causationid" => &mut causation,
+            "traceparent" => &mut traceparent,
+            "tracestate" => &mut tracestate,
+            "baggage" => &mut baggage,
+            _ => continue,
+        };
+        take(place, value);
+    }
+    let owned = |text: Option<&str>| text.map(str::to_owned);
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
     MessageContext {
-        actor: text("ce_actor"),
-        tenant: text("ce_tenant"),
-        correlation_id: text("ce_correlationid"),
-        causation_id: text("ce_causationid"),
+        actor: owned(actor),
+        tenant: owned(tenant),
+        correlation_id: owned(correlation),
+        causation_id: owned(causation),
         trace: TraceContext {
-            traceparent: text("traceparent").unwrap_or_default(),
-            tracestate: text("tracestate").unwrap_or_default(),
-            baggage: text("baggage").unwrap_or_default(),
+            traceparent: text(traceparent),
+            tracestate: text(tracestate),
+            baggage: text(baggage),
         },
     }
 }
@@ -84,4 +106,33 @@ fn rfc3339(timestamp_ms: i64) -> String {
     DateTime::from_timestamp_millis(timestamp_ms)
         .unwrap_or_default()
         .to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_readable_header_of_a_name_wins_and_one_that_is_too_long_is_absent() {
+        let long = vec![b'a'; VALUE_BYTES_MAX + 1];
+        let headers: [(&str, &[u8]); 8] = [
+            ("ce_actor", b"first"),
+            ("ce_tenant", b"acme"),
+            ("ce_actor", b"second"),
+            ("ce_tenant", &long),
+            ("traceparent", b"readable"),
+            ("traceparent", b"\xff"),
+            ("unknown", b"x"),
+            ("baggage", b"a=b"),
+        ];
+        let context = read_context(headers);
+        assert_eq!(context.actor.as_deref(), Some("second"));
+        assert_eq!(context.tenant.as_deref(), Some("acme"));
+        assert_eq!((context.correlation_id, context.causation_id), (None, None));
+        // What came last can't be read: to go back to an older value would be a guess.
+        assert_eq!(context.trace.traceparent, "");
+        assert_eq!(context.trace.baggage, "a=b");
+        assert_eq!(text_header(headers, "traceparent"), None);
+        assert_eq!(text_header(headers, "ce_actor").as_deref(), Some("second"));
+    }
 }

@@ -12,7 +12,7 @@ pub use error_code::ErrorCode;
 pub use event::{DecodeError, Envelope, Event, PartitionKey, ReadError};
 pub use headers::{read_context, text_header};
 pub use record::EncodedRecord;
-pub use topic::{ConsumerGroup, Topic, TopicName};
+pub use topic::{ConsumerGroup, RetryTier, Topic, TopicName};
 
 #[doc(hidden)]
 pub mod macros {

@@ -17,6 +17,7 @@ pub mod search;
 mod server;
 mod settings;
 
+pub use admin::AdminRoutes;
 pub use auth::{Admin, Authenticate, Caller, Verifier, VerifierError};
 pub use context::{actor_context, message_context};
 pub use error::{ApiError, FieldProblem};

@@ -31,6 +31,7 @@ use utoipa::openapi::OpenApi;
 
 pub use running::{BoundServer, RunningServer};
 
+use crate::admin::AdminRoutes;
 use crate::auth::Verifier;
 use crate::chain::Chain;
 use crate::health::Health;
@@ -71,6 +72,8 @@ pub struct ServerParts {
     pub request_log: Option<Arc<dyn RequestLog>>,
     /// The API's description, shown at `/openapi.json` and `/docs/`.
     pub openapi: Option<OpenApi>,
+    /// Endpoints for the admin port beside the probes, health and metrics.
+    pub admin: Option<AdminRoutes>,
     /// Where time comes from.
     pub clock: Clock,
 }
@@ -79,7 +82,8 @@ impl ServerParts {
     /// Only health, with the system's clock.
     #[must_use]
     pub fn new(health: Health) -> Self {
-        Self { health, verifier: None, request_log: None, openapi: None, clock: Clock::system() }
+        let (verifier, request_log, openapi, admin) = (None, None, None, None);
+        Self { health, verifier, request_log, openapi, admin, clock: Clock::system() }
     }
 }
 
@@ -106,8 +110,8 @@ impl Server {
     {
         let (listener, address) = listen(&settings.bind, settings.port)?;
         let (admin_listener, admin_address) = listen(&settings.bind, settings.admin_port)?;
-        let health = parts.health.clone();
         let chain = Arc::new(Chain::new(service, settings, &parts));
+        let admin = admin_server(admin_listener, admin_address, &chain, parts.admin.clone())?;
         let main = HttpServer::new(move || app(&chain, &parts, configure.clone()))
             .workers(settings.workers)
             .max_connections(settings.connections_max)
@@ -120,7 +124,6 @@ impl Server {
             .listen(listener)
             .map_err(|cause| ServerError::Bind { address: address.to_string(), cause })?
             .run();
-        let admin = admin_server(admin_listener, admin_address, health)?;
         Ok(BoundServer::new(main, admin, address.port(), admin_address.port()))
     }
 }
@@ -166,17 +169,16 @@ where
 fn admin_server(
     listener: TcpListener,
     address: SocketAddr,
-    health: Health,
+    chain: &Arc<Chain>,
+    routes: Option<AdminRoutes>,
 ) -> Result<ActixServer, ServerError> {
-    let server = HttpServer::new(move || {
-        let health = health.clone();
-        App::new().configure(move |config| admin::configure(config, &health))
-    })
-    .workers(ADMIN_WORKERS)
-    .shutdown_timeout(ACTIX_STOP_SECONDS)
-    .disable_signals()
-    .listen(listener)
-    .map_err(|cause| ServerError::Bind { address: address.to_string(), cause })?;
+    let chain = Arc::clone(chain);
+    let server = HttpServer::new(move || admin::app(&chain, routes.as_ref()))
+        .workers(ADMIN_WORKERS)
+        .shutdown_timeout(ACTIX_STOP_SECONDS)
+        .disable_signals()
+        .listen(listener)
+        .map_err(|cause| ServerError::Bind { address: address.to_string(), cause })?;
     Ok(server.run())
 }
 

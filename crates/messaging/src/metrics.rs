@@ -1,11 +1,16 @@
 //! Every metric of this crate, declared once.
 
+mod queues;
+
 use std::sync::LazyLock;
 
 use millrace_telemetry::metrics::{
-    DELIVERY_BUCKETS, HistogramVec, IntCounterVec, IntGaugeVec, counter_vec, gauge_vec,
+    DELIVERY_BUCKETS, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, counter_vec, gauge_vec,
     histogram_vec,
 };
+
+pub use queues::QueueCounts;
+pub(crate) use queues::{Reading, show_queue};
 
 static SENT: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counter_vec(
@@ -54,6 +59,31 @@ static SKIPPED: LazyLock<IntCounterVec> = LazyLock::new(|| {
         "Records of types that the group doesn't subscribe to.",
     )
 });
+static TIERED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter_vec(
+        "messaging_retry_topic_records_total",
+        "Records that went to a retry topic, by its wait.",
+        &["group", "topic", "tier"],
+    )
+});
+static STALLS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    by_group(
+        "messaging_stalls_total",
+        "Times that a consumer had records and handed none over, for no reason that explains it.",
+    )
+});
+static WENT_BACK: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    by_group(
+        "messaging_log_went_back_total",
+        "Times that a partition's log was made anew or cut under a consumer.",
+    )
+});
+static DELETED_UNREAD: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    by_group(
+        "messaging_records_deleted_unread_total",
+        "Offsets that retention or an operator deleted before the group had read them.",
+    )
+});
 static REBALANCES: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counter_vec(
         "messaging_rebalances_total",
@@ -67,11 +97,17 @@ fn by_group(name: &str, help: &str) -> IntCounterVec {
 }
 
 pub(crate) fn sent(topic: &str) {
-    SENT.with_label_values(&[topic, millrace_telemetry::service()]).inc();
+    sent_counter(topic).inc();
 }
 
-pub(crate) fn latency(topic: &str, seconds: f64) {
-    LATENCY.with_label_values(&[topic]).observe(seconds);
+/// The count of one topic's messages, for a producer that looks it up once.
+pub(crate) fn sent_counter(topic: &str) -> IntCounter {
+    SENT.with_label_values(&[topic, millrace_telemetry::service()])
+}
+
+/// From a record's timestamp to the end of its handling.
+pub(crate) fn latency(topic: &str) -> Histogram {
+    LATENCY.with_label_values(&[topic])
 }
 
 pub(crate) fn lag(group: &str, topic: &str, partition: i32, records: i64) {
@@ -84,22 +120,51 @@ pub(crate) fn forget_lag(group: &str, topic: &str, partition: i32) {
     drop(LAG.remove_label_values(&[group, topic, &partition.to_string()]));
 }
 
-pub(crate) fn handled(group: &str, topic: &str, records: usize) {
-    HANDLED.with_label_values(&[group, topic]).inc_by(records as u64);
+pub(crate) fn handled(group: &str, topic: &str) -> IntCounter {
+    HANDLED.with_label_values(&[group, topic])
 }
 
-pub(crate) fn retried(group: &str, topic: &str) {
-    RETRIES.with_label_values(&[group, topic]).inc();
+pub(crate) fn retried(group: &str, topic: &str) -> IntCounter {
+    RETRIES.with_label_values(&[group, topic])
 }
 
 pub(crate) fn dead_lettered(group: &str, topic: &str, code: &str) {
     DEAD_LETTERS.with_label_values(&[group, topic, code]).inc();
 }
 
-pub(crate) fn skipped(group: &str, topic: &str) {
-    SKIPPED.with_label_values(&[group, topic]).inc();
+pub(crate) fn skipped(group: &str, topic: &str) -> IntCounter {
+    SKIPPED.with_label_values(&[group, topic])
+}
+
+pub(crate) fn tiered(group: &str, topic: &str, tier: &str) {
+    TIERED.with_label_values(&[group, topic, tier]).inc();
+}
+
+pub(crate) fn stalled(group: &str, topic: &str) {
+    STALLS.with_label_values(&[group, topic]).inc();
+}
+
+pub(crate) fn log_went_back(group: &str, topic: &str) {
+    WENT_BACK.with_label_values(&[group, topic]).inc();
+}
+
+pub(crate) fn deleted_unread(group: &str, topic: &str, records: i64) {
+    let records = u64::try_from(records).unwrap_or(0);
+    DELETED_UNREAD.with_label_values(&[group, topic]).inc_by(records);
 }
 
 pub(crate) fn rebalanced(group: &str, topic: &str, kind: &str) {
     REBALANCES.with_label_values(&[group, topic, kind]).inc();
+}
+
+static REBUILDS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter_vec(
+        "messaging_producer_rebuilds_total",
+        "Producers that ended fatally and were replaced.",
+        &["client"],
+    )
+});
+
+pub(crate) fn rebuilt(client: &str) {
+    REBUILDS.with_label_values(&[client]).inc();
 }

@@ -28,6 +28,11 @@ impl Naming {
     pub(crate) fn group(&self, group: ConsumerGroup) -> String {
         format!("{group}{}", self.group_suffix)
     }
+
+    /// The name of the group that reads this group's retry topics.
+    pub(crate) fn retry_group(&self, group: ConsumerGroup) -> String {
+        format!("{group}.retry{}", self.group_suffix)
+    }
 }
 /// A record's key as a span attribute: text of a sane length, or nothing.
 pub(crate) fn key_text(key: &[u8]) -> Option<&str> {

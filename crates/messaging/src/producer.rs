@@ -1,35 +1,47 @@
 //! Publishing, in two profiles.
 //!
 //! **Durable** waits for all in-sync replicas and is idempotent: retries inside the client neither double nor
-//! reorder. A message that is not acknowledged within `publish_timeout` fails, and the failure goes back to the
-//! caller, who still has the row or record that it came from; nothing is dropped silently.
-//! **Bulk** is for lines that may be lost: one acknowledgement, three retries, small batches, and an error at once
-//! when its queue is full. Its errors come back too, so that losses can be counted.
+//! reorder. **Bulk** is for lines that may be lost: one acknowledgement, three retries, small batches.
+//!
+//! A [`Producer`] is awaited: each record's fate goes to whoever published it. A [`ProducerQueue`] is not: records
+//! are offered to it, and those that were not delivered come back to the queue's owner. In neither does a record
+//! that is not acknowledged within `publish_timeout` vanish, nor one that the client held when it ended fatally.
 //!
 //! What is not promised: a message that failed by time-out may have reached the broker all the same, so publishing
 //! it again can double it; and when a time-out strikes between two messages of one key, the second may arrive and
 //! the first come later, by its repeat.
+//!
+//! [`ProducerQueue`]: queue::ProducerQueue
 
+mod call;
 mod error;
 mod instance;
+mod ordered;
+mod outgoing;
+pub(crate) mod queue;
+mod receipt;
+mod span;
+mod topic;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
-use millrace_envelope::{EncodedRecord, TraceContext, text_header};
+use millrace_envelope::EncodedRecord;
 use rdkafka::config::ClientConfig;
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{DeliveryFuture, FutureRecord};
-use tracing::{Instrument, Span};
+use tracing::Span;
 
 pub use error::PublishError;
+pub use ordered::{Answer, OrderedProducer};
 
 use crate::client::{ClientError, base_config};
-use crate::metrics;
-use crate::naming::{Naming, key_text};
+use crate::letter::RawOutgoing;
+use crate::naming::Naming;
 use crate::settings::{DEAD_LETTER_ROOM_BYTES, KafkaSettings};
-use instance::Instance;
+use call::Call;
+use instance::{Client, Instance, Record};
+use outgoing::Parts;
+use receipt::{Owner, Receipt};
+use topic::{Topic, Topics};
 
 /// What a producer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,22 +67,11 @@ pub struct Producer(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    instance: Instance,
-    naming: Naming,
+    instance: Arc<Instance>,
+    topics: Topics,
     profile: ProducerProfile,
     message_bytes_max: u64,
     queue_wait: Duration,
-}
-
-/// A message whose parts may be absent, which envelopes never have but foreign records do.
-pub(crate) struct Outgoing<'a> {
-    pub(crate) topic: String,
-    pub(crate) key: Option<&'a [u8]>,
-    pub(crate) payload: Option<&'a [u8]>,
-    pub(crate) headers: OwnedHeaders,
-    pub(crate) header_bytes: usize,
-    pub(crate) timestamp_ms: Option<i64>,
-    pub(crate) bytes_max: u64,
 }
 
 /// How often room in a full queue is looked for.
@@ -88,7 +89,7 @@ impl Producer {
         };
         Ok(Self(Arc::new(Shared {
             instance: Instance::start(role, producer_config(settings, profile), settings)?,
-            naming: Naming::new(settings),
+            topics: Topics::new(Naming::new(settings)),
             profile,
             message_bytes_max: settings.message_bytes_max.as_u64(),
             queue_wait: settings.queue_wait,
@@ -100,13 +101,7 @@ impl Producer {
     /// # Errors
     /// See [`PublishError`]; the message is then not known to be published, and the caller keeps it.
     pub async fn publish(&self, record: &EncodedRecord) -> Result<RecordPosition, PublishError> {
-        let span = self.send_span(record);
-        async {
-            let acknowledgement = self.enqueue(self.outgoing(record)).await?;
-            self.acknowledged(&record.topic, acknowledgement).await
-        }
-        .instrument(span)
-        .await
+        only(self.publish_all(std::slice::from_ref(record)).await)
     }
 
     /// Publishes messages in the order given and waits for all acknowledgements; the results stand in that order.
@@ -114,29 +109,34 @@ impl Producer {
         &self,
         records: &[EncodedRecord],
     ) -> Vec<Result<RecordPosition, PublishError>> {
-        let mut waiting = Vec::with_capacity(records.len());
-        let mut full = false;
+        let mut round = Round::begin(&self.0, records.len());
         for record in records {
-            let span = self.send_span(record);
-            // Behind a record that found no room nothing else is tried: it would overtake, and wait as long again.
-            let enqueued = match full {
-                true => Err(PublishError::QueueFull),
-                false => self.enqueue(self.outgoing(record)).await,
-            };
-            full = matches!(enqueued, Err(PublishError::QueueFull));
-            waiting.push(
-                async move {
-                    match enqueued {
-                        Ok(acknowledgement) => {
-                            self.acknowledged(&record.topic, acknowledgement).await
-                        }
-                        Err(error) => Err(error),
-                    }
-                }
-                .instrument(span),
-            );
+            let span = self.0.send_span(record);
+            round.hand_over(&record.topic, Parts::of(record), self.0.message_bytes_max, span).await;
         }
-        join_all(waiting).await
+        round.call.settled().await
+    }
+
+    /// Publishes a record byte for byte, with headers that may repeat or be null, and waits for its acknowledgement.
+    ///
+    /// # Errors
+    /// As [`Self::publish`]; there is some room above `message_bytes_max` for a dead letter's own headers.
+    pub async fn publish_raw(&self, record: &RawOutgoing) -> Result<RecordPosition, PublishError> {
+        only(self.publish_raw_all(std::slice::from_ref(record)).await)
+    }
+
+    /// Publishes such records in the order given; the results stand in that order.
+    pub async fn publish_raw_all(
+        &self,
+        records: &[RawOutgoing],
+    ) -> Vec<Result<RecordPosition, PublishError>> {
+        let bytes_max = self.0.message_bytes_max + DEAD_LETTER_ROOM_BYTES;
+        let mut round = Round::begin(&self.0, records.len());
+        for record in records {
+            let span = self.0.raw_send_span(record);
+            round.hand_over(&record.topic, Parts::of_raw(record), bytes_max, span).await;
+        }
+        round.call.settled().await
     }
 
     /// Waits until everything published so far was acknowledged or failed; false when `budget` ran out first.
@@ -149,126 +149,124 @@ impl Producer {
     pub fn brokers_away(&self) -> bool {
         self.0.instance.connection().away()
     }
+}
 
-    /// Publishes a record that did not come from an envelope, on a topic given by its name on the broker.
-    pub(crate) async fn publish_raw(
-        &self,
-        outgoing: Outgoing<'_>,
-    ) -> Result<RecordPosition, PublishError> {
-        let topic = outgoing.topic.clone();
-        let acknowledgement = self.enqueue(outgoing).await?;
-        self.delivered(&topic, acknowledgement).await
+/// One call's records on their way into one client. A call never goes on with another client: behind records that
+/// failed with the first, those that follow would overtake.
+struct Round<'a> {
+    shared: &'a Shared,
+    client: Arc<Client>,
+    call: Arc<Call>,
+    topic: Option<Arc<Topic>>,
+    place: usize,
+    full: bool,
+}
+
+impl<'a> Round<'a> {
+    fn begin(shared: &'a Shared, records: usize) -> Self {
+        let (client, call) = (shared.instance.client(), Call::new(records));
+        Self { shared, client, call, topic: None, place: 0, full: false }
     }
 
-    fn outgoing<'a>(&self, record: &'a EncodedRecord) -> Outgoing<'a> {
-        let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
-        for (key, value) in &record.headers {
-            headers = headers.insert(Header { key, value: Some(value) });
-        }
-        Outgoing {
-            topic: self.0.naming.topic(&record.topic),
-            key: Some(&record.key),
-            payload: record.payload.as_deref(),
-            headers,
-            header_bytes: record.headers.iter().map(|(key, value)| key.len() + value.len()).sum(),
-            timestamp_ms: record.timestamp_ms,
-            bytes_max: self.0.message_bytes_max,
+    /// Hands the next record to the client, or settles it with what stands against that.
+    async fn hand_over(
+        &mut self,
+        topic: &millrace_envelope::TopicName,
+        parts: Parts<'_>,
+        bytes_max: u64,
+        span: Span,
+    ) {
+        let place = self.place;
+        self.place += 1;
+        // Behind a record that found no room nothing else is tried: it would overtake, and wait as long again.
+        let taken = if self.full {
+            Err(PublishError::QueueFull)
+        } else {
+            let topic = self.shared.topics.find_after(&mut self.topic, topic);
+            let owner = Owner::Call(Arc::clone(&self.call), place);
+            let receipt = Box::new(Receipt { topic: Arc::clone(topic), span, owner });
+            match record(topic, parts, bytes_max, receipt) {
+                Ok(record) => self.shared.enqueue(&self.client, record).await,
+                Err(error) => Err(error),
+            }
+        };
+        if let Err(error) = taken {
+            self.full |= matches!(error, PublishError::QueueFull);
+            self.call.settle(place, Err(error));
         }
     }
+}
 
+impl Shared {
     /// Puts a message into the client's queue; when that is full, the profile decides between waiting and an error.
-    async fn enqueue(&self, outgoing: Outgoing<'_>) -> Result<DeliveryFuture, PublishError> {
-        let bytes = outgoing.key.map_or(0, <[u8]>::len)
-            + outgoing.payload.map_or(0, <[u8]>::len)
-            + outgoing.header_bytes;
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        if bytes > outgoing.bytes_max {
-            return Err(PublishError::TooLarge {
-                topic: outgoing.topic,
-                bytes,
-                max: outgoing.bytes_max,
-            });
-        }
-        let topic = outgoing.topic.clone();
-        let mut record: FutureRecord<'_, [u8], [u8]> =
-            FutureRecord::to(&topic).headers(outgoing.headers);
-        record.key = outgoing.key;
-        record.payload = outgoing.payload;
-        record.timestamp = outgoing.timestamp_ms;
+    async fn enqueue(
+        &self,
+        client: &Arc<Client>,
+        mut record: Record<'_>,
+    ) -> Result<(), PublishError> {
         let mut waited = Duration::ZERO;
         loop {
-            match self.0.instance.enqueue(record) {
-                Ok(acknowledgement) => return Ok(acknowledgement),
-                Err((error, back)) => {
-                    let error = PublishError::of(&topic, error);
-                    let full = matches!(error, PublishError::QueueFull);
-                    let patient = self.0.profile == ProducerProfile::Durable;
-                    if !full || !patient || waited >= self.0.queue_wait {
-                        return Err(error);
-                    }
-                    tokio::time::sleep(QUEUE_LOOK_INTERVAL).await;
-                    waited += QUEUE_LOOK_INTERVAL;
-                    record = back;
-                }
+            let Err((error, back)) = client.send(record) else { return Ok(()) };
+            let error = PublishError::of(back.delivery_opaque.topic.name.as_str(), error);
+            let full = matches!(error, PublishError::QueueFull);
+            let patient = self.profile == ProducerProfile::Durable;
+            if !full || !patient || waited >= self.queue_wait {
+                span::failed(&back.delivery_opaque.span, &error);
+                return Err(error);
             }
+            tokio::time::sleep(QUEUE_LOOK_INTERVAL).await;
+            waited += QUEUE_LOOK_INTERVAL;
+            record = back;
         }
     }
 
-    async fn acknowledged(
-        &self,
-        topic: &millrace_envelope::TopicName,
-        acknowledgement: DeliveryFuture,
-    ) -> Result<RecordPosition, PublishError> {
-        let position = self.delivered(topic.as_str(), acknowledgement).await?;
-        metrics::sent(topic.as_str());
-        Ok(position)
-    }
-
-    async fn delivered(
-        &self,
-        topic: &str,
-        acknowledgement: DeliveryFuture,
-    ) -> Result<RecordPosition, PublishError> {
-        match acknowledgement.await {
-            Ok(Ok(delivery)) => {
-                self.0.instance.connection().answered();
-                Ok(RecordPosition { partition: delivery.partition, offset: delivery.offset })
-            }
-            Ok(Err((error, _message))) => {
-                self.0.instance.renew_if_fatal();
-                Err(PublishError::of(topic, error))
-            }
-            Err(_) => Err(PublishError::Closed),
-        }
-    }
-
-    /// The span of one send, in the trace of the record's creation; log lines get none.
+    /// The span of one send; log lines get none.
     fn send_span(&self, record: &EncodedRecord) -> Span {
-        if self.0.profile == ProducerProfile::Bulk {
-            return Span::none();
+        match self.profile {
+            ProducerProfile::Bulk => Span::none(),
+            ProducerProfile::Durable => {
+                let headers = record.headers.iter();
+                let headers = headers.map(|(name, value)| (name.as_str(), value.as_slice()));
+                span::start(record.topic.as_str(), Some(&record.key), headers)
+            }
         }
-        let span = tracing::info_span!(
-            "send",
-            otel.name = format_args!("send {}", record.topic),
-            otel.kind = "producer",
-            messaging.system = "kafka",
-            messaging.operation.name = "send",
-            messaging.operation.type = "send",
-            messaging.destination.name = record.topic.as_str(),
-            messaging.kafka.message.key = key_text(&record.key),
-        );
-        let header = |name| {
-            let all = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
-            text_header(all, name).unwrap_or_default()
-        };
-        let trace = TraceContext {
-            traceparent: header("traceparent"),
-            tracestate: header("tracestate"),
-            baggage: String::new(),
-        };
-        millrace_telemetry::set_parent(&span, &trace);
-        span
     }
+
+    fn raw_send_span(&self, record: &RawOutgoing) -> Span {
+        match self.profile {
+            ProducerProfile::Bulk => Span::none(),
+            ProducerProfile::Durable => {
+                let headers = record.headers.iter();
+                let headers =
+                    headers.filter_map(|(name, value)| Some((name.as_str(), value.as_deref()?)));
+                span::start(record.topic.as_str(), record.key.as_deref(), headers)
+            }
+        }
+    }
+}
+
+/// The record as the client takes it, unless it is too large.
+fn record<'a>(
+    topic: &'a Topic,
+    parts: Parts<'a>,
+    bytes_max: u64,
+    receipt: Box<Receipt>,
+) -> Result<Record<'a>, PublishError> {
+    let bytes = parts.bytes();
+    if bytes > bytes_max {
+        let topic = topic.name.to_string();
+        return Err(PublishError::TooLarge { topic, bytes, max: bytes_max });
+    }
+    let mut record = Record::with_opaque_to(&topic.broker_name, receipt).headers(parts.headers);
+    record.key = parts.key;
+    record.payload = parts.payload;
+    record.timestamp = parts.timestamp_ms;
+    Ok(record)
+}
+
+/// The answer of a call of one record.
+fn only<T>(answers: Vec<Result<T, PublishError>>) -> Result<T, PublishError> {
+    answers.into_iter().next().unwrap_or(Err(PublishError::Closed))
 }
 
 fn producer_config(settings: &KafkaSettings, profile: ProducerProfile) -> ClientConfig {
@@ -294,3 +292,6 @@ fn producer_config(settings: &KafkaSettings, profile: ProducerProfile) -> Client
     };
     config
 }
+
+#[cfg(test)]
+mod tests;

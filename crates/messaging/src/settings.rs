@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use millrace_runtime::settings::{ByteSize, Problems, Secret, Validate, duration};
+use millrace_runtime::settings::{
+    ByteSize, Layers, Problems, Secret, Validate, duration, load,
+};
+use millrace_resilience::Backoff;
 use serde::Deserialize;
+
+use crate::RetryPolicy;
 
 /// The section `[kafka]` with every key and its default.
 pub const DEFAULTS: &str = include_str!("../config/kafka.toml");
@@ -36,6 +41,9 @@ pub struct KafkaSettings {
     pub queue_wait: Duration,
     pub queue_records_max: u32,
     pub queue_bytes_max: ByteSize,
+    pub buffer_records_max: usize,
+    pub buffer_bytes_max: ByteSize,
+    pub buffer_in_flight_max: usize,
     #[serde(with = "duration")]
     pub linger: Duration,
     #[serde(with = "duration")]
@@ -48,11 +56,21 @@ pub struct KafkaSettings {
     pub heartbeat_interval: Duration,
     #[serde(with = "duration")]
     pub commit_interval: Duration,
+    pub group_protocol: GroupProtocol,
+    pub group_remote_assignor: String,
+    pub instance_id: String,
+    #[serde(with = "duration")]
+    pub poll_interval_max: Duration,
+    pub concurrency: usize,
     pub batch_records_max: usize,
     pub batch_bytes_max: ByteSize,
-    pub partition_records_max: usize,
-    pub partition_bytes_max: ByteSize,
+    pub in_flight_records_max: usize,
+    pub in_flight_bytes_max: ByteSize,
     pub fetch_queue_bytes_max: ByteSize,
+    pub retry_immediate: u32,
+    #[serde(with = "duration")]
+    pub retry_give_up_after: Duration,
+    pub flood_failures: u32,
     #[serde(with = "duration")]
     pub retry_wait_min: Duration,
     #[serde(with = "duration")]
@@ -69,14 +87,51 @@ pub struct KafkaSettings {
     pub metadata_refresh: Duration,
 }
 
+/// How members of a group agree on who owns what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupProtocol {
+    /// Members agree among themselves, by the cooperative-sticky rule.
+    Classic,
+    /// The broker decides (KIP-848, Kafka 4.0 and later).
+    Consumer,
+}
+
 const PROTOCOLS: [&str; 4] = ["PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"];
 const PASSWORD_MECHANISMS: [&str; 3] = ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"];
 pub(crate) const OAUTHBEARER: &str = "OAUTHBEARER";
 
 impl KafkaSettings {
+    /// For a program that sets nothing else: the defaults, then `PREFIX__KAFKA__BROKERS` and the like in the
+    /// environment. A service reads them as one section among its own.
+    ///
+    /// # Errors
+    /// Every problem at once.
+    pub fn from_environment(
+        prefix: &'static str,
+        environment: Vec<(String, String)>,
+    ) -> Result<Self, Problems> {
+        let layers = Layers { defaults: vec![DEFAULTS], overlay: None, prefix, environment };
+        load::<Section>(&layers).map(|section| section.kafka)
+    }
+
     /// True when the broker asks for a token instead of a password.
     pub(crate) fn uses_oauth(&self) -> bool {
         self.uses_sasl() && self.sasl_mechanism == OAUTHBEARER
+    }
+
+    /// What the settings say about failed records.
+    pub(crate) fn retry_policy(&self) -> RetryPolicy {
+        RetryPolicy {
+            immediate: self.retry_immediate,
+            backoff: Backoff {
+                initial: self.retry_wait_min,
+                max: self.retry_wait_max,
+                ..Backoff::STANDARD
+            },
+            give_up_after: Some(self.retry_give_up_after).filter(|wait| !wait.is_zero()),
+            routes: Vec::new(),
+        }
     }
 
     pub(crate) fn uses_sasl(&self) -> bool {
@@ -123,6 +178,7 @@ impl KafkaSettings {
             ("commit_interval", self.commit_interval),
             ("retry_wait_min", self.retry_wait_min),
             ("retry_wait_max", self.retry_wait_max),
+            ("poll_interval_max", self.poll_interval_max),
             ("revoke_timeout", self.revoke_timeout),
             ("close_timeout", self.close_timeout),
             ("stall_limit", self.stall_limit),
@@ -149,6 +205,11 @@ impl KafkaSettings {
             "must not be below retry_wait_min",
         );
         problems.require(
+            self.poll_interval_max >= self.session_timeout,
+            "kafka.poll_interval_max",
+            "must not be below session_timeout",
+        );
+        problems.require(
             self.revoke_timeout < self.session_timeout,
             "kafka.revoke_timeout",
             "must be below session_timeout",
@@ -164,7 +225,8 @@ impl KafkaSettings {
         );
         for (key, size) in [
             ("queue_bytes_max", self.queue_bytes_max),
-            ("partition_bytes_max", self.partition_bytes_max),
+            ("buffer_bytes_max", self.buffer_bytes_max),
+            ("in_flight_bytes_max", self.in_flight_bytes_max),
             ("fetch_queue_bytes_max", self.fetch_queue_bytes_max),
         ] {
             let sane = size.as_u64() >= message && size.as_u64() <= 2 * 1024 * 1024 * 1024 - 1024;
@@ -179,7 +241,10 @@ impl KafkaSettings {
         }
         for (key, count) in [
             ("batch_records_max", self.batch_records_max),
-            ("partition_records_max", self.partition_records_max),
+            ("in_flight_records_max", self.in_flight_records_max),
+            ("concurrency", self.concurrency),
+            ("buffer_records_max", self.buffer_records_max),
+            ("buffer_in_flight_max", self.buffer_in_flight_max),
             ("queue_records_max", usize::try_from(self.queue_records_max).unwrap_or(usize::MAX)),
         ] {
             let sane = (1..=10_000_000).contains(&count);
@@ -203,32 +268,31 @@ impl Validate for KafkaSettings {
     }
 }
 
+/// The one section of a program that sets nothing but Kafka.
+#[derive(Debug, Deserialize)]
+struct Section {
+    kafka: KafkaSettings,
+}
+
+impl Validate for Section {
+    fn validate(&self, problems: &mut Problems) {
+        self.kafka.validate(problems);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use millrace_runtime::settings::{Layers, load};
-
     use super::*;
 
-    #[derive(Debug, Deserialize)]
-    struct Section {
-        kafka: KafkaSettings,
-    }
-
-    impl Validate for Section {
-        fn validate(&self, problems: &mut Problems) {
-            self.kafka.validate(problems);
-        }
-    }
-
-    fn read(environment: &[(&str, &str)]) -> Result<Section, Problems> {
+    fn read(environment: &[(&str, &str)]) -> Result<KafkaSettings, Problems> {
         let environment =
             environment.iter().map(|(k, v)| (format!("T__KAFKA__{k}"), (*v).to_owned())).collect();
-        load(&Layers { defaults: vec![DEFAULTS], overlay: None, prefix: "T", environment })
+        KafkaSettings::from_environment("T", environment)
     }
 
     #[test]
     fn the_defaults_are_valid() {
-        assert_eq!(read(&[]).unwrap().kafka.session_timeout, Duration::from_secs(30));
+        assert_eq!(read(&[]).unwrap().session_timeout, Duration::from_secs(30));
     }
 
     #[test]
@@ -238,7 +302,7 @@ mod tests {
             ("SASL_MECHANISM", "SCRAM-SHA-512"),
             ("TOPIC_PREFIX", "a b"),
             ("HEARTBEAT_INTERVAL", "20s"),
-            ("PARTITION_BYTES_MAX", "1KiB"),
+            ("IN_FLIGHT_BYTES_MAX", "1KiB"),
         ])
         .unwrap_err();
         let text = problems.to_string();
@@ -247,7 +311,7 @@ mod tests {
             "sasl_password",
             "topic_prefix",
             "heartbeat_interval",
-            "partition_bytes_max",
+            "in_flight_bytes_max",
         ] {
             assert!(text.contains(key), "{key} is missing in: {text}");
         }

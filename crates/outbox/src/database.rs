@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 
 use crate::{DatabaseSettings, TlsMode};
 
@@ -35,6 +35,50 @@ pub enum ConnectError {
         #[source]
         source: std::io::Error,
     },
+}
+
+/// Why a single connection was not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectOnceError {
+    /// The settings don't give a connection.
+    #[error(transparent)]
+    Settings(#[from] ConnectError),
+    /// The database can't be reached as this role.
+    #[error("database `{database}` can't be reached")]
+    Connect {
+        /// The database's name.
+        database: String,
+        /// What the driver said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// It didn't answer in time.
+    #[error("database `{database}` didn't answer within {within:?}")]
+    Timeout {
+        /// The database's name.
+        database: String,
+        /// The setting `connect_timeout`.
+        within: Duration,
+    },
+}
+
+/// One connection without the limits of a service's session, for a command that may take its time.
+///
+/// # Errors
+/// See [`ConnectOnceError`].
+pub async fn connect_once(
+    settings: &DatabaseSettings,
+    application: &str,
+) -> Result<PgConnection, ConnectOnceError> {
+    let database = || settings.name.clone();
+    let options = unlimited_options(settings, application)?;
+    tokio::time::timeout(settings.connect_timeout, options.connect())
+        .await
+        .map_err(|_| ConnectOnceError::Timeout {
+            database: database(),
+            within: settings.connect_timeout,
+        })?
+        .map_err(|source| ConnectOnceError::Connect { database: database(), source })
 }
 
 /// Makes the pool of one service instance without connecting. Call it on the main runtime: the pool keeps a

@@ -3,15 +3,13 @@
 //! A service's schema has three authors: this crate (versions 1 to 49), the coordination crate (50 to 99) and the
 //! service itself (from 100). Each keeps its own set; [`migrator`] lays them together.
 
-use std::time::Duration;
-
+use sqlx::Connection as _;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
 use crate::DatabaseSettings;
-use crate::database::{ConnectError, unlimited_options};
+use crate::database::{ConnectOnceError, connect_once};
 
-/// The tables of this crate: outbox, inbox, idempotency. Versions 1 to 49.
+/// The tables of this crate: outbox, inbox, idempotency, epochs. Versions 1 to 49.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// All sets as one, in the order of their versions.
@@ -33,26 +31,9 @@ pub fn migrator(sets: &[&Migrator]) -> Migrator {
 /// Why the schema was not brought up to date.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateFailed {
-    /// The settings don't give a connection.
+    /// No connection as the owner role.
     #[error(transparent)]
-    Settings(#[from] ConnectError),
-    /// The database can't be reached as the owner role.
-    #[error("database `{database}` can't be reached")]
-    Connect {
-        /// The database's name.
-        database: String,
-        /// What the driver said.
-        #[source]
-        source: sqlx::Error,
-    },
-    /// It didn't answer in time.
-    #[error("database `{database}` didn't answer within {within:?}")]
-    Timeout {
-        /// The database's name.
-        database: String,
-        /// The setting `connect_timeout`.
-        within: Duration,
-    },
+    Connect(#[from] ConnectOnceError),
     /// A migration failed, or one that ran has changed since.
     #[error("migrating database `{database}`")]
     Migrate {
@@ -75,15 +56,7 @@ pub async fn migrate(
 ) -> Result<(), MigrateFailed> {
     let database = || settings.name.clone();
     // Without the limits of a service's session: building an index may take longer than a request.
-    let options = unlimited_options(settings, "millrace-migrate")?;
-    let mut connection: PgConnection =
-        tokio::time::timeout(settings.connect_timeout, options.connect())
-            .await
-            .map_err(|_| MigrateFailed::Timeout {
-                database: database(),
-                within: settings.connect_timeout,
-            })?
-            .map_err(|source| MigrateFailed::Connect { database: database(), source })?;
+    let mut connection = connect_once(settings, "millrace-migrate").await?;
     migrator
         .run(&mut connection)
         .await
@@ -91,7 +64,7 @@ pub async fn migrate(
     connection
         .close()
         .await
-        .map_err(|source| MigrateFailed::Connect { database: database(), source })
+        .map_err(|source| ConnectOnceError::Connect { database: database(), source }.into())
 }
 
 #[cfg(test)]
@@ -101,7 +74,7 @@ mod tests {
     #[test]
     fn the_versions_stay_in_this_crates_range() {
         assert!(MIGRATIONS.iter().all(|migration| (1..=49).contains(&migration.version)));
-        assert_eq!(migrator(&[&MIGRATIONS]).iter().count(), 3);
+        assert_eq!(migrator(&[&MIGRATIONS]).iter().count(), 7);
     }
 
     #[test]

@@ -165,6 +165,16 @@ pub(crate) fn bucket_of(aggregate_id: &str) -> i16 {
     i16::from(digest[0]) % BUCKETS
 }
 
+/// A name for bytes that can't name themselves: equal bytes, equal name.
+pub(crate) fn digest_text(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::from("sha256:");
+    for byte in Sha256::digest(bytes) {
+        write!(text, "{byte:02x}").expect("a text takes everything");
+    }
+    text
+}
+
 /// A UUIDv7 of the clock's time: ids sort by time, and a test's clock shows in them.
 fn new_id(now_ms: i64) -> Uuid {
     let now_ms = u64::try_from(now_ms).unwrap_or(0);

@@ -5,17 +5,20 @@
 //! deletes those the broker acknowledged. A late row is simply still there.
 //!
 //! **Order.** Aggregates are spread over buckets; only who holds a bucket's advisory lock publishes from it, so two
-//! instances can't overtake each other. Within one aggregate and topic the next row is sent after the one before it
-//! was acknowledged: sending several at once would let the second pass when the first times out. Locks belong to a
-//! session of the relay's own, never to a transaction (an open one would hold up vacuum) and never to the pool.
-//! A session that is lost has lost its locks: everything not yet sent is dropped and read again later.
+//! instances can't overtake each other. Rows of one aggregate are sent one behind the other without waiting for
+//! answers, by a producer that gives back all of them when one fails ([`millrace_messaging::OrderedProducer`]); they
+//! are then read again, from the first one that was not acknowledged. Locks belong to a session of the relay's own,
+//! never to a transaction (an open one would hold up vacuum) and never to the pool. A session that is lost has
+//! lost its locks: everything not yet answered is dropped and read again later.
+//! What a dropped producer still had on the wire may arrive late: then it repeats, in order, what is published anyway.
 //!
-//! **One bad aggregate.** A row that fails holds back its own aggregate, with growing waits; the others flow. A row
-//! whose partition hangs doesn't make others wait either: it stays in flight while the next rows are read.
+//! **One bad aggregate.** A row that fails holds back its own aggregate, with growing waits; the others flow. After
+//! enough failures the aggregate is set aside until an operator releases it ([`crate::aside`]). A broker that is away
+//! fails nothing: rows wait in the producer, in order, until it is back.
 //!
-//! **When.** Woken in process after commit ([`RelayWaker`]), and by a poll as the safety net. Buckets are released
-//! as soon as they are drained, so that each instance publishes its own fresh rows without waiting for another's
-//! poll.
+//! **When.** Woken in process after commit ([`RelayWaker`]), by a notification from other processes
+//! ([`RelayNotifier`]), and by a poll as the safety net. Buckets are released as soon as they are drained, so that
+//! each instance publishes its own fresh rows without waiting for another's poll.
 //!
 //! What isn't here: retries of one send (the producer's work), and exactly-once (the inbox's work: after a crash
 //! between acknowledgement and delete, rows are published again under the same id).
@@ -24,12 +27,15 @@ mod flight;
 mod health;
 mod holds;
 mod metrics;
+mod notify;
 mod run;
 mod store;
+mod work;
 
 use std::sync::Arc;
 
-use millrace_messaging::{Producer, PublishError};
+use millrace_messaging::{KafkaSettings, PublishError};
+use millrace_resilience::{Class, Classify};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Notify;
@@ -37,18 +43,20 @@ use tokio::sync::Notify;
 use crate::RelaySettings;
 
 pub use health::{RelayHealth, RelayStatus};
+pub use notify::RelayNotifier;
+pub(crate) use notify::WAKE_CHANNEL;
 
 /// The relay of one service instance.
 #[derive(Debug)]
 pub struct Relay {
     options: PgConnectOptions,
-    producer: Producer,
+    kafka: KafkaSettings,
     settings: RelaySettings,
     wake: Arc<Notify>,
     health: RelayHealth,
 }
 
-/// Wakes the relay after a commit. Cloning shares it.
+/// Wakes a relay after a commit. Cloning shares it.
 #[derive(Debug, Clone)]
 pub struct RelayWaker(Arc<Notify>);
 
@@ -62,6 +70,9 @@ impl RelayWaker {
 /// Why a pass ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
+    /// The relay's own producer could not be made.
+    #[error("the relay has no producer")]
+    Producer(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The relay's own connection could not be opened.
     #[error("the relay can't reach the database")]
     Connect(#[source] sqlx::Error),
@@ -84,22 +95,65 @@ pub enum RelayError {
         rows: usize,
         /// The first refusal.
         #[source]
-        source: PublishError,
+        source: RowError,
+    },
+    /// There were rows, and the broker said nothing for as long as a publish may take.
+    #[error("the broker did not answer for {rows} rows")]
+    Unanswered {
+        /// How many are on their way.
+        rows: usize,
     },
 }
 
+/// Why a row was not published.
+#[derive(Debug, thiserror::Error)]
+pub enum RowError {
+    /// The producer's reason.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// It holds no record.
+    #[error("row can't be read")]
+    Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl RowError {
+    /// It says nothing about the row: the producer takes none just now.
+    fn is_not_now(&self) -> bool {
+        matches!(self, Self::Publish(PublishError::QueueFull))
+    }
+}
+
+impl Classify for RowError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Publish(error) => error.class(),
+            Self::Unreadable(_) => Class::Permanent,
+        }
+    }
+}
+
 impl Relay {
-    /// A relay beside `pool`, whose options its own connection takes. Connects to nothing yet.
+    /// A relay beside `pool`, whose options its own connections take, with a producer of its own. Connects to
+    /// nothing yet.
     #[must_use]
-    pub fn new(pool: &PgPool, producer: Producer, settings: RelaySettings, service: &str) -> Self {
+    pub fn new(
+        pool: &PgPool,
+        kafka: &KafkaSettings,
+        settings: RelaySettings,
+        service: &str,
+    ) -> Self {
         let options = pool.connect_options().as_ref().clone();
         Self {
             // An outbox is empty most of the time, so the planner takes a scan of the whole table for the cheapest way
-            // to delete a few rows, and keeps to that when the table has thousands of dead ones.
-            options: options
-                .application_name(&format!("{service}-relay"))
-                .options([("enable_seqscan", "off")]),
-            producer,
+            // to delete a few rows, and keeps to that when the table has thousands of dead ones. And a plan made once
+            // for all compares each row with each one on its way; one made for the values at hand looks them up.
+            // Compiling such a plan takes a hundred times as long as running it.
+            options: options.application_name(&format!("{service}-relay")).options([
+                ("enable_seqscan", "off"),
+                ("plan_cache_mode", "force_custom_plan"),
+                ("jit", "off"),
+            ]),
+            kafka: kafka.clone(),
             settings,
             wake: Arc::default(),
             health: RelayHealth::default(),

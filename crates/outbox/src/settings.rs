@@ -93,6 +93,7 @@ pub struct RelaySettings {
     #[serde(with = "duration")]
     pub poll_interval: Duration,
     pub bucket_batch_max: u16,
+    pub aside_after: u32,
     #[serde(with = "duration")]
     pub claim_max: Duration,
     #[serde(with = "duration")]
@@ -110,6 +111,11 @@ impl RelaySettings {
         problems.require(
             (1..=1000).contains(&batch),
             "outbox.bucket_batch_max",
+            "must be 1 to 1000",
+        );
+        problems.require(
+            (1..=1000).contains(&self.aside_after),
+            "outbox.aside_after",
             "must be 1 to 1000",
         );
         for (key, span) in [

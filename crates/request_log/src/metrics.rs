@@ -1,5 +1,6 @@
 //! Every metric of this crate, declared once.
 
+use millrace_messaging::QueueCounts;
 use millrace_telemetry::metrics::{
     IntCounter, IntCounterVec, IntGauge, counter, counter_vec, gauge,
 };
@@ -64,11 +65,36 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn drop_one(&self, reason: DropReason) {
+    /// Counts a record that the queue did not accept.
+    pub(crate) fn refused(&self, reason: DropReason) {
         self.drop_many(reason, 1);
+        self.received.inc();
     }
 
-    pub(crate) fn drop_many(&self, reason: DropReason, count: usize) {
-        self.dropped.with_label_values(&[reason.as_str()]).inc_by(count as u64);
+    /// Counts what happened in the queue between two of its readings.
+    pub(crate) fn update(&self, before: &QueueCounts, now: &QueueCounts) {
+        self.shipped.inc_by(now.delivered - before.delivered);
+        self.drop_many(DropReason::QueueFull, now.dropped - before.dropped);
+        self.drop_many(DropReason::PublishFailed, now.undelivered - before.undelivered);
+        self.drop_many(DropReason::Shutdown, now.left - before.left);
+        let queued = |counts: &QueueCounts| signed(counts.waiting + counts.in_flight);
+        // Added and not set, because the gauge is the process's and there may be other queues.
+        self.queued.add(queued(now) - queued(before));
+        // Last, so that who sees a record received also sees where it is.
+        self.received.inc_by(now.accepted - before.accepted);
     }
+
+    /// Counts records as lost that are still on their way when nobody will count their fate.
+    pub(crate) fn give_up(&self, in_flight: u64) {
+        self.drop_many(DropReason::Shutdown, in_flight);
+        self.queued.sub(signed(in_flight));
+    }
+
+    fn drop_many(&self, reason: DropReason, count: u64) {
+        self.dropped.with_label_values(&[reason.as_str()]).inc_by(count);
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

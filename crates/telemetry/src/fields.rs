@@ -14,26 +14,44 @@ pub(crate) struct FieldRules {
     pub(crate) value_bytes_max: usize,
 }
 
+/// Fields as they were recorded, in order.
+///
+/// A span has fields for the few lines that may be written inside it, and most spans see none: what costs time, hiding
+/// values by their names and sorting them, waits until a line is written. Hidden values never leave this type.
+pub(crate) struct Fields(Vec<(&'static str, Value)>);
+
+impl Fields {
+    /// Takes what was recorded later.
+    pub(crate) fn append(&mut self, mut later: Self) {
+        self.0.append(&mut later.0);
+    }
+
+    /// Puts them into a line over those that are there, later ones over earlier ones.
+    pub(crate) fn write(&self, line: &mut Map<String, Value>, redaction: &Redaction) {
+        for (name, value) in &self.0 {
+            let shown = if redaction.hides(name) { Value::from(HIDDEN) } else { value.clone() };
+            line.insert((*name).to_owned(), shown);
+        }
+    }
+}
+
 /// Collects one span's or event's fields.
 pub(crate) struct Collector<'a> {
     rules: &'a FieldRules,
-    pub(crate) fields: Map<String, Value>,
+    pub(crate) fields: Fields,
     pub(crate) message: Option<String>,
 }
 
 impl<'a> Collector<'a> {
-    pub(crate) fn new(rules: &'a FieldRules) -> Self {
-        Self { rules, fields: Map::new(), message: None }
+    /// `room` is how many fields there will be at most.
+    pub(crate) fn new(rules: &'a FieldRules, room: usize) -> Self {
+        Self { rules, fields: Fields(Vec::with_capacity(room)), message: None }
     }
 
     fn put(&mut self, field: &Field, value: Value) {
-        let name = field.name();
-        // Instructions for the span exporter, not facts.
-        if name.starts_with("otel.") {
-            return;
+        if !is_instruction(field) {
+            self.fields.0.push((field.name(), value));
         }
-        let value = if self.rules.redaction.hides(name) { Value::from(HIDDEN) } else { value };
-        self.fields.insert(name.to_owned(), value);
     }
 
     fn put_text(&mut self, field: &Field, text: String) {
@@ -45,8 +63,16 @@ impl<'a> Collector<'a> {
     }
 }
 
+/// True for what tells the span exporter something and is no fact.
+fn is_instruction(field: &Field) -> bool {
+    field.name().starts_with("otel.")
+}
+
 impl Visit for Collector<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if is_instruction(field) {
+            return;
+        }
         let mut text = Bounded::new(self.rules.value_bytes_max);
         // An error here means that the text was cut, or that the value's own formatting failed: what was written
         // so far is still worth a line.
@@ -55,6 +81,9 @@ impl Visit for Collector<'_> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
+        if is_instruction(field) {
+            return;
+        }
         let mut text = Bounded::new(self.rules.value_bytes_max);
         let complete = text.write_str(value).is_ok();
         self.put_text(field, text.finish(complete));

@@ -20,4 +20,6 @@ pub use settings::{DEFAULTS, TelemetrySettings};
 pub use sink::LogCapture;
 pub use spans::db_span;
 pub use start::{TelemetryError, TelemetryGuard, init, init_for_tests, panics_are_logged, service};
-pub use trace::{add_link, current_trace, current_trace_id, set_parent, trace_of};
+pub use trace::{
+    add_link, continue_message, current_trace, current_trace_id, set_parent, trace_of,
+};

@@ -17,12 +17,12 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
-use crate::fields::{Collector, FieldRules};
+use crate::fields::{Collector, FieldRules, Fields};
 use crate::sink::Sink;
 use crate::trace::RemoteParent;
 
 /// A span's fields, kept beside it until its lines are written.
-struct SpanFields(Map<String, Value>);
+struct SpanFields(Fields);
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -102,7 +102,7 @@ where
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let mut collector = Collector::new(&self.rules);
+        let mut collector = Collector::new(&self.rules, attributes.fields().len());
         attributes.record(&mut collector);
         if let Some(span) = context.span(id) {
             span.extensions_mut().replace(SpanFields(collector.fields));
@@ -110,12 +110,12 @@ where
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        let mut collector = Collector::new(&self.rules);
+        let mut collector = Collector::new(&self.rules, values.len());
         values.record(&mut collector);
         if let Some(span) = context.span(id)
             && let Some(fields) = span.extensions_mut().get_mut::<SpanFields>()
         {
-            fields.0.extend(collector.fields);
+            fields.0.append(collector.fields);
         }
     }
 
@@ -126,13 +126,13 @@ where
             ids = self.ids(&span);
             for outer in span.scope().from_root() {
                 if let Some(of_span) = outer.extensions().get::<SpanFields>() {
-                    fields.extend(of_span.0.clone());
+                    of_span.0.write(&mut fields, &self.rules.redaction);
                 }
             }
         }
-        let mut collector = Collector::new(&self.rules);
+        let mut collector = Collector::new(&self.rules, event.fields().count());
         event.record(&mut collector);
-        fields.extend(collector.fields);
+        collector.fields.write(&mut fields, &self.rules.redaction);
         let line = Line {
             timestamp: self.clock.now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
             level: event.metadata().level().as_str(),

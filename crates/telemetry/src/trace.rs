@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use millrace_envelope::TraceContext;
+use opentelemetry::Context;
 use opentelemetry::propagation::{
     Extractor, Injector, TextMapCompositePropagator, TextMapPropagator,
 };
@@ -51,28 +52,52 @@ pub fn current_trace_id() -> Option<String> {
 /// Makes a new span continue `trace`, which came from another process. An empty or malformed context changes
 /// nothing, and neither does a span that was already handed on: its parent can't move any more.
 pub fn set_parent(span: &Span, trace: &TraceContext) {
-    let context = W3C.extract(&Carrier(trace.clone()));
-    let parent = context.span().span_context().span_id();
-    if !context.span().span_context().is_valid() || span.set_parent(context).is_err() {
+    adopt(span, W3C.extract(&Origin(trace)));
+}
+
+/// Links a span to `trace` without making it a child: for a batch, which has many origins.
+pub fn add_link(span: &Span, trace: &TraceContext) {
+    if !trace.traceparent.is_empty() {
+        let context = W3C.extract(&Origin(trace));
+        span.add_link(context.span().span_context().clone());
+    }
+}
+
+/// Makes a new span the one that handles the message which was created in `trace`: it continues the trace and, as the
+/// semantic conventions for messaging ask, links to it. Returns the span's own context, empty without a subscriber.
+///
+/// A trace that isn't sampled gets no link: nobody will ever see it.
+pub fn continue_message(span: &Span, trace: &TraceContext) -> TraceContext {
+    if !trace.traceparent.is_empty() {
+        let context = W3C.extract(&Origin(trace));
+        let origin = context.span().span_context().clone();
+        adopt(span, context);
+        if origin.is_sampled() {
+            span.add_link(origin);
+        }
+    }
+    trace_of(span)
+}
+
+fn adopt(span: &Span, context: Context) {
+    let parent = context.span().span_context().clone();
+    if !parent.is_valid() || span.set_parent(context).is_err() {
         return;
     }
     span.with_subscriber(|(id, dispatch)| {
         if let Some(found) =
             dispatch.downcast_ref::<Registry>().and_then(|registry| registry.span(id))
         {
-            found.extensions_mut().replace(RemoteParent(parent));
+            found.extensions_mut().replace(RemoteParent(parent.span_id()));
         }
     });
 }
 
-/// Links a span to `trace` without making it a child: for a batch, which has many origins.
-pub fn add_link(span: &Span, trace: &TraceContext) {
-    let context = W3C.extract(&Carrier(trace.clone()));
-    span.add_link(context.span().span_context().clone());
-}
-
-/// Lets the propagators read and write our three texts.
+/// Lets the propagators write our three texts.
 struct Carrier(TraceContext);
+
+/// Lets them read these.
+struct Origin<'a>(&'a TraceContext);
 
 impl Injector for Carrier {
     fn set(&mut self, key: &str, value: String) {
@@ -85,7 +110,7 @@ impl Injector for Carrier {
     }
 }
 
-impl Extractor for Carrier {
+impl Extractor for Origin<'_> {
     fn get(&self, key: &str) -> Option<&str> {
         let text = match key {
             "traceparent" => &self.0.traceparent,

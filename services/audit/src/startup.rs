@@ -1,6 +1,7 @@
 //! Puts the service together.
 
 use millrace_common::http::cursor::CursorSigner;
+use millrace_common::messaging::{Consumer, Mode};
 use millrace_common::{Application, Chassis, StartError};
 use millrace_contracts::{Topic, groups};
 
@@ -16,11 +17,12 @@ use crate::metrics::Metrics;
 pub async fn build(settings: Settings) -> Result<Application, StartError> {
     let mut chassis = Chassis::new(&settings);
     let pool = chassis.database(&settings.database)?;
-    let kafka = chassis.kafka(&settings.kafka)?;
     chassis.verifier(&settings.auth)?;
     chassis.request_log(&settings.kafka, &settings.request_log)?;
     let records = AuditRecords::new(pool.clone(), Metrics::new());
-    chassis.consume(&kafka, groups::AUDIT_RECORD, Topic::AuditTopic, records)?;
+    // Records stand for themselves, so one that fails may be overtaken.
+    let records = Consumer::new(groups::AUDIT_RECORD, Topic::AuditTopic, records);
+    chassis.consume(&settings.kafka, records.mode(Mode::Shared))?;
     chassis.openapi(http::openapi::document());
     let state = SearchState { pool, signer: CursorSigner::new(&settings.search.cursor_secret) };
     chassis.serve(move |config| http::routes(config, state.clone())).await

@@ -41,7 +41,6 @@ pub struct InventorySettings {
     pub overdue_after: Duration,
     #[serde(with = "duration")]
     pub overdue_interval: Duration,
-    pub batches_max: u16,
 }
 
 impl ServiceSettings for Settings {
@@ -74,7 +73,7 @@ impl Validate for Settings {
         self.request_log.validate(problems);
         self.database.validate(problems);
         self.outbox.validate(problems);
-        let InventorySettings { overdue_after, overdue_interval, batches_max } = self.inventory;
+        let InventorySettings { overdue_after, overdue_interval } = self.inventory;
         problems.require(
             !overdue_after.is_zero(),
             "inventory.overdue_after",
@@ -86,10 +85,11 @@ impl Validate for Settings {
             "must be at least 10ms",
         );
         // Requests need connections too: orders must not take all of them.
+        let connections = usize::try_from(self.database.pool_max).unwrap_or(usize::MAX);
         problems.require(
-            batches_max >= 1 && u32::from(batches_max) < self.database.pool_max,
-            "inventory.batches_max",
-            "must be at least 1 and less than database.pool_max",
+            self.kafka.concurrency < connections,
+            "kafka.concurrency",
+            "must be less than database.pool_max",
         );
     }
 }

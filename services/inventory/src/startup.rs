@@ -1,5 +1,6 @@
 //! Puts the service together; the only file that sees every room.
 
+use millrace_common::messaging::Consumer;
 use millrace_common::{Application, Chassis, StartError};
 use millrace_contracts::{Topic, groups};
 
@@ -17,16 +18,17 @@ use crate::metrics::Metrics;
 pub async fn build(settings: Settings) -> Result<Application, StartError> {
     let mut chassis = Chassis::new(&settings);
     let pool = chassis.database(&settings.database)?;
-    let kafka = chassis.kafka(&settings.kafka)?;
-    let relay = chassis.relay(&pool, &kafka, &settings.outbox);
+    let relay = chassis.relay(&pool, &settings.kafka, &settings.outbox);
     chassis.verifier(&settings.auth)?;
     chassis.openapi(http::openapi::document());
     chassis.request_log(&settings.kafka, &settings.request_log)?;
     let app = App { pool, relay, clock: chassis.clock(), metrics: Metrics::register() };
 
-    let InventorySettings { overdue_after, overdue_interval, batches_max } = settings.inventory;
-    let order_events = OrderEvents::new(app.clone(), batches_max);
-    chassis.consume(&kafka, groups::INVENTORY_RESERVE, Topic::OrderEvents, order_events)?;
+    let InventorySettings { overdue_after, overdue_interval } = settings.inventory;
+    let order_events = OrderEvents::new(app.clone());
+    let order_events = Consumer::new(groups::INVENTORY_RESERVE, Topic::OrderEvents, order_events)
+        .dead_letters(chassis.dead_letters(&app.pool, &app.relay));
+    chassis.consume(&settings.kafka, order_events)?;
     let job_app = app.clone();
     chassis.job("report-overdue", overdue_interval, move || {
         report_overdue::run(job_app.clone(), overdue_after)

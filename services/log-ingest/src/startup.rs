@@ -1,6 +1,7 @@
 //! Puts the service together.
 
 use millrace_common::http::cursor::CursorSigner;
+use millrace_common::messaging::{Consumer, Mode};
 use millrace_common::{Application, Chassis, StartError};
 use millrace_contracts::{Topic, groups};
 
@@ -19,7 +20,6 @@ const UPKEEP: &str = "partition-upkeep";
 pub async fn build(settings: Settings) -> Result<Application, StartError> {
     let mut chassis = Chassis::new(&settings);
     let pool = chassis.database(&settings.database)?;
-    let kafka = chassis.kafka(&settings.kafka)?;
     chassis.verifier(&settings.auth)?;
     chassis.request_log(&settings.kafka, &settings.request_log)?;
     let (clock, metrics, ingest) = (chassis.clock(), Metrics::new(), settings.ingest);
@@ -33,7 +33,9 @@ pub async fn build(settings: Settings) -> Result<Application, StartError> {
     chassis.tasks().spawn(UPKEEP, upkeep.clone().run());
     chassis.job(UPKEEP, ingest.upkeep_interval, move || upkeep.clone().run());
     let lines = RequestLogs::new(pool.clone(), clock, ingest, metrics);
-    chassis.consume(&kafka, groups::LOG_INGEST_STORE, Topic::RequestLogs, lines)?;
+    // Lines stand for themselves, so one that fails may be overtaken.
+    let lines = Consumer::new(groups::LOG_INGEST_STORE, Topic::RequestLogs, lines);
+    chassis.consume(&settings.kafka, lines.mode(Mode::Shared))?;
     chassis.openapi(http::openapi::document());
     let state = SearchState { pool, signer: CursorSigner::new(&settings.search.cursor_secret) };
     chassis.serve(move |config| http::routes(config, state.clone())).await

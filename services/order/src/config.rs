@@ -112,6 +112,13 @@ impl Validate for Settings {
         self.outbox.validate(problems);
         self.request_log.validate(problems);
         self.order.validate(problems);
+        // Requests need connections too: the three consumers must not take all of them.
+        let connections = usize::try_from(self.database.pool_max).unwrap_or(usize::MAX);
+        problems.require(
+            self.kafka.concurrency.saturating_mul(3) < connections,
+            "kafka.concurrency",
+            "must be less than a third of database.pool_max, because there are three consumers",
+        );
     }
 }
 

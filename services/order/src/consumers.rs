@@ -8,6 +8,7 @@ pub(crate) use inventory_events::InventoryEvents;
 pub(crate) use payment_results::PaymentResults;
 pub(crate) use product_changes::ProductChanges;
 
+use millrace_common::envelope::Envelope;
 use millrace_common::messaging::{Delivery, HandlerError};
 use millrace_common::resilience::{Class, Classify};
 use millrace_contracts::codes;
@@ -16,9 +17,9 @@ use crate::app::{Failure, News, SettleError};
 use crate::domain::OrderId;
 use crate::wire::Unreadable;
 
-fn news<E, T>(delivery: &Delivery<E>, order: OrderId, content: T) -> News<T> {
+fn news<E, T>(delivery: &Delivery<Envelope<E>>, order: OrderId, content: T) -> News<T> {
     News {
-        id: delivery.envelope.id,
+        id: delivery.message.id,
         order,
         content,
         context: delivery.context.clone(),

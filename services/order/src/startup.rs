@@ -1,7 +1,10 @@
 //! Puts the service together; the only file that sees every room.
 
+use std::sync::Arc;
+
 use millrace_common::coordination::Leases;
 use millrace_common::http::cursor::CursorSigner;
+use millrace_common::messaging::Consumer;
 use millrace_common::{Application, Chassis, StartError};
 use millrace_contracts::{Topic, groups};
 use uuid::Uuid;
@@ -42,20 +45,23 @@ impl Jobs {
 pub async fn build_with_jobs(settings: Settings) -> Result<(Application, Jobs), StartError> {
     let mut chassis = Chassis::new(&settings);
     let pool = chassis.database(&settings.database)?;
-    let kafka = chassis.kafka(&settings.kafka)?;
     let redis = chassis.redis(&settings.redis)?;
     chassis.verifier(&settings.auth)?;
     chassis.openapi(openapi::document());
     chassis.request_log(&settings.kafka, &settings.request_log)?;
-    let waker = chassis.relay(&pool, &kafka, &settings.outbox);
+    let waker = chassis.relay(&pool, &settings.kafka, &settings.outbox);
+    let dead_letters = chassis.dead_letters(&pool, &waker);
     let app = App::new(pool.clone(), waker, chassis.clock(), settings.order.rules());
 
     let handler = InventoryEvents { app: app.clone() };
-    chassis.consume(&kafka, groups::ORDER_RESERVATIONS, Topic::InventoryEvents, handler)?;
+    let consumer = Consumer::new(groups::ORDER_RESERVATIONS, Topic::InventoryEvents, handler);
+    chassis.consume(&settings.kafka, consumer.dead_letters(Arc::clone(&dead_letters)))?;
     let handler = PaymentResults { app: app.clone() };
-    chassis.consume(&kafka, groups::ORDER_PAYMENTS, Topic::PaymentResults, handler)?;
+    let consumer = Consumer::new(groups::ORDER_PAYMENTS, Topic::PaymentResults, handler);
+    chassis.consume(&settings.kafka, consumer.dead_letters(Arc::clone(&dead_letters)))?;
     let handler = ProductChanges { app: app.clone() };
-    chassis.consume(&kafka, groups::ORDER_PRODUCTS, Topic::ProductChanges, handler)?;
+    let consumer = Consumer::new(groups::ORDER_PRODUCTS, Topic::ProductChanges, handler);
+    chassis.consume(&settings.kafka, consumer.dead_letters(Arc::clone(&dead_letters)))?;
 
     // Unique to this process: two with one name would pass each other's fence.
     let holder = format!("{SERVICE}-{}", Uuid::now_v7());

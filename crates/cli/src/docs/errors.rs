@@ -11,7 +11,8 @@ pub(super) fn page() -> String {
          Match on the code, show the message, never parse it.\n\
          With `Accept: application/problem+json` the same stands in RFC 9457 form, its `type` ends in the code.\n",
     );
-    section(&mut text, "Of the chassis", millrace_common::http::codes::ALL);
+    let chassis = [millrace_common::http::codes::ALL, millrace_common::codes::ALL].concat();
+    section(&mut text, "Of the chassis", &chassis);
     section(
         &mut text,
         "Of the messaging runtime, in dead letters",

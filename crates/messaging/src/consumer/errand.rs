@@ -16,7 +16,7 @@ pub(super) struct Errands<Question, Answer> {
 impl<Question: Send + 'static, Answer: Send + 'static> Errands<Question, Answer> {
     pub(super) fn start(
         name: &'static str,
-        run: impl Fn(Question) -> Answer + Send + 'static,
+        mut run: impl FnMut(Question) -> Answer + Send + 'static,
     ) -> std::io::Result<Self> {
         let (questions, to_answer) = sync_channel(1);
         let (give, answers) = sync_channel(1);
@@ -38,6 +38,11 @@ impl<Question: Send + 'static, Answer: Send + 'static> Errands<Question, Answer>
     pub(super) fn ask(&mut self, question: Question) {
         debug_assert!(!self.open, "one errand at a time");
         self.open = self.questions.try_send(question).is_ok();
+    }
+
+    /// True when its thread has ended, by a panic: no answer would ever come.
+    pub(super) fn deserted(&self) -> bool {
+        self.thread.is_finished()
     }
 
     pub(super) fn answer(&mut self) -> Option<Answer> {

@@ -2,13 +2,13 @@
 
 use std::any::Any;
 
-use millrace_envelope::{DecodeError, ErrorCode};
+use millrace_envelope::ErrorCode;
 use millrace_resilience::Class;
 use millrace_telemetry::error_chain;
 
 use crate::{HandlerError, codes};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Failure {
     pub(super) class: Class,
     pub(super) code: &'static ErrorCode,
@@ -30,11 +30,7 @@ impl Failure {
 
     /// A panic is taken for transient: it says nothing about the record, and giving the record up would hide a bug.
     pub(super) fn of_panic(panic: &(dyn Any + Send)) -> Self {
-        let text = panic
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "panic without a text".to_owned());
+        let text = text_of(panic);
         Self {
             class: Class::Transient,
             code: &codes::HANDLER_PANICKED,
@@ -43,28 +39,27 @@ impl Failure {
         }
     }
 
-    pub(super) fn of_decoding(error: &DecodeError) -> Self {
-        let code = match error {
-            DecodeError::UnknownVersion { .. } => &codes::UNKNOWN_VERSION,
-            DecodeError::NotAnEnvelope(_)
-            | DecodeError::MalformedPayload { .. }
-            | DecodeError::NotSubscribed { .. } => &codes::UNDECODABLE,
-        };
-        Self {
-            class: Class::Permanent,
-            code,
-            message: error.to_string(),
-            chain: error_chain(error),
-        }
+    /// Reading is a function of the bytes alone, so the next attempt would panic as well. Tried again, one record would
+    /// block its key for ever; its bytes are kept in its dead letter.
+    pub(super) fn of_reader(panic: &(dyn Any + Send)) -> Self {
+        let text = text_of(panic);
+        Self::unreadable(&codes::READER_PANICKED, text)
     }
 
-    pub(super) fn undecodable(why: &str) -> Self {
-        let text = why.to_owned();
-        Self {
-            class: Class::Permanent,
-            code: &codes::UNDECODABLE,
-            chain: text.clone(),
-            message: text,
-        }
+    pub(super) fn unreadable(code: &'static ErrorCode, reason: String) -> Self {
+        Self { class: Class::Permanent, code, chain: reason.clone(), message: reason }
     }
+
+    /// Its author's mistake; like a panic it says nothing about the record.
+    pub(super) fn wrong_count() -> Self {
+        let text = "the handler gave another number of outcomes than it had records".to_owned();
+        let (class, code) = (Class::Transient, &codes::HANDLER_FAILED);
+        Self { class, code, chain: text.clone(), message: text }
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panic without a text".to_owned())
 }

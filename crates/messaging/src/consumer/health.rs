@@ -1,11 +1,26 @@
-//! How a consumer does, written by its poll loop and workers, read by the health page.
+//! How a consumer does: written by its poll loop and calls, read by the health page and whoever wants its events.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::broadcast;
+use tracing::Span;
+
+use super::failure::Failure;
+use super::identity::Identity;
+use super::lanes::Item;
+use super::letters::Letter;
+use super::outbound::Outbound;
+use super::{ConsumerEvent, log_pace::LogPace};
+use crate::message::RawRecord;
+use crate::{codes, metrics};
+
+/// Events that a slow listener may be behind before it loses the oldest.
+const EVENTS_MAX: usize = 256;
+
 /// How one consumer does.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConsumerHealth {
     /// Its poll loop runs.
     pub running: bool,
@@ -19,8 +34,27 @@ pub struct ConsumerHealth {
     pub stalled: bool,
     /// Records it sent to the dead-letter topic since the start.
     pub dead_lettered: u64,
+    /// Records that came again after a restart or a rebalance and were not handed over: the map beside the committed
+    /// offset said that they are finished.
+    pub left_out: u64,
     /// What keeps it from work, in words; `None` when nothing does.
     pub reason: Option<String>,
+}
+
+impl ConsumerHealth {
+    /// Of two loops of one consumer: the sums, and the worse of each.
+    pub(super) fn with(self, other: Self) -> Self {
+        Self {
+            running: self.running && other.running,
+            lag: self.lag + other.lag,
+            partition_count: self.partition_count,
+            last_poll: self.last_poll.max(other.last_poll),
+            stalled: self.stalled || other.stalled,
+            dead_lettered: self.dead_lettered + other.dead_lettered,
+            left_out: self.left_out + other.left_out,
+            reason: self.reason.or(other.reason),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -32,6 +66,9 @@ pub(super) struct Board {
     lag: AtomicI64,
     partition_count: AtomicUsize,
     dead_lettered: AtomicU64,
+    left_out: AtomicU64,
+    events: broadcast::Sender<ConsumerEvent>,
+    pace: LogPace,
     // A std mutex: held to read or replace a short text.
     trouble: Mutex<Trouble>,
 }
@@ -52,6 +89,9 @@ impl Board {
             lag: AtomicI64::new(0),
             partition_count: AtomicUsize::new(0),
             dead_lettered: AtomicU64::new(0),
+            left_out: AtomicU64::new(0),
+            events: broadcast::channel(EVENTS_MAX).0,
+            pace: LogPace::default(),
             trouble: Mutex::default(),
         }
     }
@@ -71,8 +111,72 @@ impl Board {
         self.lag.store(lag, Ordering::Relaxed);
     }
 
-    pub(super) fn dead_lettered(&self) {
+    pub(super) fn events(&self) -> broadcast::Receiver<ConsumerEvent> {
+        self.events.subscribe()
+    }
+
+    pub(super) fn event(&self, event: ConsumerEvent) {
+        // An error says that nobody listens.
+        drop(self.events.send(event));
+    }
+
+    /// Records that came again and were finished already, as the map beside the committed offset said.
+    pub(super) fn left_out(&self, records: usize) {
+        let records = u64::try_from(records).unwrap_or(u64::MAX);
+        self.left_out.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// A record failed and goes on as `what_next` says. A record that keeps failing is told once a minute.
+    pub(super) fn failed(
+        &self,
+        identity: &Identity,
+        item: &Item<RawRecord>,
+        failure: &Failure,
+        span: &Span,
+        what_next: &str,
+    ) {
+        if !self.pace.due(identity, item) {
+            return;
+        }
+        let (group, topic) = (identity.group, item.record.topic.as_str());
+        let (partition, offset, attempts) = (item.record.partition, item.offset, item.failures);
+        let (code, reason) = (failure.code.code, failure.chain.as_str());
+        if failure.code == &codes::HANDLER_PANICKED {
+            tracing::error!(parent: span, group, topic, partition, offset, code, attempts, reason,
+                "handler panicked on a record; {what_next}");
+        } else {
+            tracing::warn!(parent: span, group, topic, partition, offset, code, attempts, reason,
+                "record failed for now; {what_next}");
+        }
+    }
+
+    pub(super) fn recovered(&self, identity: &Identity, item: &Item<RawRecord>, span: &Span) {
+        self.pace.forget(item);
+        let (group, topic) = (identity.group, item.record.topic.as_str());
+        let (partition, offset, attempts) = (item.record.partition, item.offset, item.failures + 1);
+        tracing::info!(parent: span, group, topic, partition, offset, attempts,
+            "record was handled after all");
+    }
+
+    /// A letter is where it belongs.
+    pub(super) fn posted(&self, identity: &Identity, letter: &Outbound) {
+        self.pace.forget(&letter.item);
+        match letter.letter {
+            Letter::Dead => self.dead_lettered(identity, letter),
+            Letter::Tier(tier) => {
+                metrics::tiered(identity.group, identity.origin.as_str(), tier.suffix());
+            }
+        }
+    }
+
+    pub(super) fn dead_lettered(&self, identity: &Identity, letter: &Outbound) {
         self.dead_lettered.fetch_add(1, Ordering::Relaxed);
+        let (item, failure, span) = (&letter.item, &letter.failure, &letter.span);
+        let (group, topic) = (identity.group, identity.origin.as_str());
+        let (partition, offset, attempts) = (item.record.partition, item.offset, item.failures);
+        tracing::warn!(parent: span, group, topic, partition, offset, code = failure.code.code, attempts,
+            reason = failure.chain, "record went to the dead-letter topic");
+        metrics::dead_lettered(group, topic, failure.code.code);
     }
 
     /// Replaces what is known of trouble; true when «stalled» changed.
@@ -104,6 +208,7 @@ impl Board {
             last_poll,
             stalled: running && (trouble.stalled || loop_hangs),
             dead_lettered: self.dead_lettered.load(Ordering::Relaxed),
+            left_out: self.left_out.load(Ordering::Relaxed),
             reason,
         }
     }

@@ -1,10 +1,15 @@
 //! The poll loop: the only one that talks to the client, and never waits for a handler.
 //!
-//! Each turn takes what arrived, hands it to the workers, and then does what is due: pauses and resumes, answers to
-//! revocations, commits, the health. A revocation, and a stop, is a [`drain::Drain`]: its workers finish what they have in
-//! hand, their offsets are committed, and only then the partitions are given back; meanwhile the others flow.
+//! Each turn takes what arrived, puts it into the schedule, and then does what is due: takes partitions whose offsets
+//! are known, stops and resumes their flow, commits, publishes letters, gives partitions back, tells the health. It has a
+//! thread of its own, so neither a handler that computes for minutes nor a full runtime delays it.
 
+mod commits;
 mod drain;
+mod epochs;
+mod intake;
+mod ownership;
+mod posting;
 mod state;
 mod watch;
 
@@ -14,22 +19,34 @@ use std::time::{Duration, Instant};
 use millrace_resilience::Backoff;
 use millrace_runtime::{CancellationToken, Tasks};
 
+use super::call::Caller;
+use super::control::Control;
+use super::dispatch::Dispatch;
 use super::health::{Board, Trouble};
 use super::identity::Identity;
+use super::instance;
+use super::runner::{RecordDispatch, Runner};
+use super::schedule::{Limits, Schedule};
 use super::session::Session;
-use crate::{Handler, KafkaSettings, Producer};
+use super::ConsumerEvent;
+use super::mode::Order;
+use crate::epoch::EpochStore;
+use crate::{Handler, KafkaSettings};
 use state::{Ended, State};
 
 /// The longest that a poll waits for a record.
 const POLL_WAIT: Duration = Duration::from_millis(100);
-/// The same while a worker's progress is waited for, to resume or to drain.
+/// The same while something is waited for that comes from elsewhere: a resume, a drain, an answer.
 const POLL_WAIT_BUSY: Duration = Duration::from_millis(5);
 
 pub(super) struct PollLoop<H: Handler> {
     pub(super) settings: KafkaSettings,
     pub(super) identity: Arc<Identity>,
-    pub(super) handler: Arc<H>,
-    pub(super) producer: Producer,
+    pub(super) caller: Arc<Caller<H>>,
+    pub(super) order: Order,
+    pub(super) limits: Limits,
+    pub(super) epochs: Option<Arc<dyn EpochStore>>,
+    pub(super) control: Arc<Control>,
     pub(super) board: Arc<Board>,
     pub(super) tasks: Tasks,
     pub(super) stop: CancellationToken,
@@ -43,66 +60,76 @@ impl<H: Handler> PollLoop<H> {
         let mut failures = 0;
         let backoff = Backoff::STANDARD;
         while !self.stopping() {
-            let session =
-                match next.take().map_or_else(|| Session::open(&self.settings, &self.identity), Ok)
-                {
-                    Ok(session) => session,
-                    Err(error) => {
-                        failures += 1;
-                        self.in_trouble(failures, format!("the client was not created: {error}"));
-                        self.pause(backoff.wait(failures));
-                        continue;
-                    }
-                };
-            if let Ended::Broken(reason) = self.run_session(session) {
-                failures += 1;
-                self.in_trouble(failures, reason);
-                self.pause(backoff.wait(failures));
+            let session = match next
+                .take()
+                .map_or_else(|| Session::open(&self.settings, &self.identity), Ok)
+            {
+                Ok(session) => session,
+                Err(error) => {
+                    failures += 1;
+                    self.in_trouble(failures, format!("the client was not created: {error}"));
+                    self.pause(backoff.wait(failures));
+                    continue;
+                }
+            };
+            let opened = Instant::now();
+            match self.run_session(session) {
+                Ended::Stopped => {}
+                Ended::Broken(reason) => {
+                    // A client that lived for a while is no sign of the next one's fate.
+                    failures = if opened.elapsed() > backoff.max { 1 } else { failures + 1 };
+                    self.in_trouble(failures, reason);
+                    self.pause(backoff.wait(failures));
+                }
+                Ended::Fenced(reason) => {
+                    self.board.event(ConsumerEvent::Fenced);
+                    self.in_trouble(1, reason);
+                    self.pause(backoff.max);
+                    instance::wait_until_free(self);
+                }
             }
         }
     }
 
     fn run_session(&self, session: Session) -> Ended {
         let started = Instant::now();
-        let mut state = State::new(self, session);
+        let seats = std::thread::available_parallelism().map_or(2, usize::from).min(8);
+        let dispatch = Arc::new(Dispatch::new(Schedule::new(self.limits), seats));
+        self.control.attach(&dispatch);
+        for seat in 0..seats {
+            let (dispatch, caller) = (Arc::clone(&dispatch), Arc::clone(&self.caller));
+            let name = format!("{} runner {seat}", self.identity.broker_group);
+            drop(self.tasks.spawn(name, Runner { dispatch, caller, seat }.run()));
+        }
+        let mut state = State::new(self, session, Arc::clone(&dispatch));
         let ended = loop {
             if let Some(ended) = state.turn() {
                 break ended;
             }
         };
         let closed = state.close();
-        let Identity { group, topic, .. } = &*self.identity;
+        let Identity { group, broker_group, .. } = &*self.identity;
         if !closed {
-            tracing::warn!(
-                group,
-                topic,
-                "consumer did not leave its group in time; its session will time out"
-            );
+            tracing::warn!(group, broker_group, "consumer did not leave its group in time; its session will time out");
         }
         let seconds = started.elapsed().as_secs();
-        tracing::info!(group, topic, seconds, "consumer closed");
+        tracing::info!(group, broker_group, seconds, "consumer closed");
         ended
     }
 
-    fn stopping(&self) -> bool {
+    pub(super) fn stopping(&self) -> bool {
         self.stop.is_cancelled() || self.unsupervised.is_cancelled()
     }
 
-    fn in_trouble(&self, failures: u32, reason: String) {
-        let Identity { group, topic, .. } = &*self.identity;
-        tracing::error!(
-            group,
-            topic,
-            failures,
-            reason,
-            "consumer client ended and is opened again"
-        );
+    pub(super) fn in_trouble(&self, failures: u32, reason: String) {
+        let Identity { group, broker_group, .. } = &*self.identity;
+        tracing::error!(group, broker_group, failures, reason, "consumer client ended and is opened again");
         self.board.owns(0, 0);
-        self.board.set_trouble(Trouble { stalled: false, reason: Some(reason) });
+        self.tell(Trouble { stalled: false, reason: Some(reason) });
     }
 
     /// Waits on the loop's own thread, while nothing else is there to be done.
-    fn pause(&self, wait: Duration) {
+    pub(super) fn pause(&self, wait: Duration) {
         let until = Instant::now() + wait;
         while Instant::now() < until && !self.stopping() {
             self.board.polled();
@@ -112,3 +139,6 @@ impl<H: Handler> PollLoop<H> {
         }
     }
 }
+
+/// Shared by the loop's rooms.
+type SharedDispatch = Arc<RecordDispatch>;

@@ -1,7 +1,8 @@
 //! What the client calls back, as events that the poll loop handles when the call is over.
 //!
-//! A revocation is only noted here. The client waits for the answer, so the loop can let workers finish and commit
-//! what they finished while it goes on polling: partitions that stay are not held up by those that go.
+//! Neither an assignment nor a revocation is answered here; the client waits for the answer. So the loop can read
+//! offsets before it takes partitions, and let calls finish before it gives them back, while it goes on polling:
+//! partitions that stay are held up by neither.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,13 +19,16 @@ use rdkafka::{ClientContext, TopicPartitionList};
 
 use crate::client::Connection;
 
+/// A topic's name on the broker and a partition.
+pub(super) type BrokerPartition = (String, i32);
+
 /// What happened inside a poll.
 #[derive(Debug)]
 pub(super) enum ClientEvent {
-    /// These partitions are ours now.
-    Assigned(Vec<i32>),
+    /// These partitions shall be taken.
+    Assigned(Vec<BrokerPartition>),
     /// These shall be given back; when `lost`, somebody else may have them already.
-    Revoked { partitions: Vec<i32>, lost: bool },
+    Revoked { partitions: Vec<BrokerPartition>, lost: bool },
 }
 
 #[derive(Debug)]
@@ -32,29 +36,52 @@ pub(super) struct CallbackContext {
     connection: Arc<Connection>,
     // A std mutex: held to push or take, on the polling thread only.
     events: Mutex<VecDeque<ClientEvent>>,
+    any: AtomicBool,
     closing: AtomicBool,
 }
 
 impl CallbackContext {
     pub(super) fn new(connection: Arc<Connection>) -> Self {
-        Self { connection, events: Mutex::default(), closing: AtomicBool::new(false) }
+        Self {
+            connection,
+            events: Mutex::default(),
+            any: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }
 
+    /// What happened since the last call; asked after every record, so the usual answer costs one load.
     pub(super) fn take_events(&self) -> VecDeque<ClientEvent> {
+        if !self.any.load(Ordering::Relaxed) {
+            return VecDeque::new();
+        }
+        self.any.store(false, Ordering::Relaxed);
         std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// From now on revocations are answered at once: the loop has drained and nobody would answer later.
+    /// From now on the client is answered at once: the loop has drained and nobody would answer later.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
     }
 
     fn push(&self, event: ClientEvent) {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push_back(event);
+        self.any.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Takes partitions, from the offsets in the list.
+pub(super) fn assign<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partitions: &TopicPartitionList,
+) -> KafkaResult<()> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_assign(partitions),
+        RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(partitions),
     }
 }
 
@@ -76,25 +103,23 @@ impl ConsumerContext for CallbackContext {
         kind: RDKafkaRespErr,
         list: &mut TopicPartitionList,
     ) {
-        let partitions: Vec<i32> =
-            list.elements().iter().map(|element| element.partition()).collect();
-        let answer = if kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            self.connection.answered();
-            let answer = match consumer.rebalance_protocol() {
-                RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
-                RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(list),
-            };
-            self.push(ClientEvent::Assigned(partitions));
-            answer
-        } else if self.closing.load(Ordering::SeqCst) {
-            unassign(consumer, list)
-        } else {
-            self.push(ClientEvent::Revoked { partitions, lost: consumer.assignment_lost() });
-            Ok(())
-        };
-        if let Err(error) = answer {
-            tracing::error!(%error, "answer to a rebalance was refused");
+        let assigned = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.closing.load(Ordering::SeqCst) {
+            let answer = if assigned { assign(consumer, list) } else { unassign(consumer, list) };
+            if let Err(error) = answer {
+                tracing::debug!(%error, "answer to a rebalance was refused while closing");
+            }
+            return;
         }
+        let elements = list.elements();
+        let partitions =
+            elements.iter().map(|e| (e.topic().to_owned(), e.partition())).collect();
+        self.push(if assigned {
+            self.connection.answered();
+            ClientEvent::Assigned(partitions)
+        } else {
+            ClientEvent::Revoked { partitions, lost: consumer.assignment_lost() }
+        });
     }
 
     fn main_queue_min_poll_interval(&self) -> Timeout {

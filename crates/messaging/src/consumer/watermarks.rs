@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::rebalance::CallbackContext;
+use super::rebalance::{BrokerPartition, CallbackContext};
 
 /// How long the broker may take for one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -25,50 +25,51 @@ pub(super) struct Watermark {
     pub(super) asked_at: Instant,
 }
 
-pub(super) type Watermarks = BTreeMap<i32, Watermark>;
+pub(super) type Watermarks = BTreeMap<BrokerPartition, Watermark>;
 
 /// Asks the broker; blocks.
 pub(super) fn ask(
     consumer: &BaseConsumer<CallbackContext>,
-    topic: &str,
-    partitions: &[i32],
+    partitions: &[BrokerPartition],
 ) -> KafkaResult<Watermarks> {
     let asked_at = Instant::now();
-    let ends = offsets_at(consumer, topic, partitions, Offset::End)?;
+    let ends = offsets_at(consumer, partitions, Offset::End)?;
     let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for partition in partitions {
+    for (topic, partition) in partitions {
         list.add_partition(topic, *partition);
     }
     let mut bases = known(&consumer.committed_offsets(list, ANSWER_TIMEOUT)?);
-    let fresh: Vec<i32> = partitions.iter().copied().filter(|p| !bases.contains_key(p)).collect();
+    let fresh: Vec<BrokerPartition> =
+        partitions.iter().filter(|place| !bases.contains_key(*place)).cloned().collect();
     if !fresh.is_empty() {
-        bases.extend(offsets_at(consumer, topic, &fresh, Offset::Beginning)?);
+        bases.extend(offsets_at(consumer, &fresh, Offset::Beginning)?);
     }
-    let both = ends.into_iter().filter_map(|(partition, end)| {
-        Some((partition, Watermark { end, base: *bases.get(&partition)?, asked_at }))
+    let both = ends.into_iter().filter_map(|(place, end)| {
+        let base = *bases.get(&place)?;
+        Some((place, Watermark { end, base, asked_at }))
     });
     Ok(both.collect())
 }
 
-fn offsets_at(
+/// One end of each partition's log.
+pub(super) fn offsets_at(
     consumer: &BaseConsumer<CallbackContext>,
-    topic: &str,
-    partitions: &[i32],
+    partitions: &[BrokerPartition],
     place: Offset,
-) -> KafkaResult<BTreeMap<i32, i64>> {
+) -> KafkaResult<BTreeMap<BrokerPartition, i64>> {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for partition in partitions {
+    for (topic, partition) in partitions {
         list.add_partition_offset(topic, *partition, place)?;
     }
     // The protocol takes the two ends of a partition as special timestamps, with the client's very numbers.
     Ok(known(&consumer.offsets_for_times(list, ANSWER_TIMEOUT)?))
 }
 
-fn known(list: &TopicPartitionList) -> BTreeMap<i32, i64> {
+fn known(list: &TopicPartitionList) -> BTreeMap<BrokerPartition, i64> {
     let offsets = list.elements().into_iter().filter_map(|element| {
         // Logical offsets (none committed, say) are negative on the wire.
         let offset = element.offset().to_raw().filter(|raw| *raw >= 0)?;
-        element.error().is_ok().then(|| (element.partition(), offset))
+        element.error().is_ok().then(|| ((element.topic().to_owned(), element.partition()), offset))
     });
     offsets.collect()
 }

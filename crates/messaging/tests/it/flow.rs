@@ -14,7 +14,7 @@ use crate::harness::{Depot, GROUP, SOON, TOPIC};
 #[tokio::test]
 async fn a_slow_handler_pauses_its_partition_and_loses_nothing() {
     let mut depot = Depot::open(1).await;
-    depot.settings.partition_records_max = 10;
+    depot.settings.in_flight_records_max = 10;
     depot.settings.batch_records_max = 3;
     let parcels: Vec<(&str, u32)> = (0..500).map(|number| ("p", number)).collect();
     depot.send(&parcels).await;

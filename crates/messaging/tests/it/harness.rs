@@ -9,8 +9,8 @@ use millrace_envelope::{
     events,
 };
 use millrace_messaging::{
-    Batch, ConsumerHandle, DEFAULTS, Handler, HandlerError, KafkaSettings, Producer,
-    ProducerProfile, consume,
+    Batch, Consumer, ConsumerHandle, DEFAULTS, Handler, HandlerError, KafkaSettings, Mode,
+    Outcomes, Producer, ProducerProfile,
 };
 use millrace_runtime::settings::{Layers, Problems, Validate, load};
 use millrace_runtime::{CancellationToken, Tasks};
@@ -65,14 +65,14 @@ where
     F: Fn(Vec<Seen>) -> A + Send + Sync + 'static,
     A: Future<Output = Result<(), HandlerError>> + Send,
 {
-    type Event = ParcelEvent;
+    type Message = Envelope<ParcelEvent>;
 
-    async fn handle(&self, batch: Batch<ParcelEvent>) -> Result<(), HandlerError> {
+    async fn handle(&self, batch: Batch<Envelope<ParcelEvent>>) -> Outcomes {
         let seen: Vec<Seen> = batch
             .deliveries
             .iter()
             .map(|delivery| {
-                let ParcelEvent::Sent(parcel) = &delivery.envelope.payload;
+                let ParcelEvent::Sent(parcel) = &delivery.message.payload;
                 Seen {
                     parcel: parcel.parcel_id.clone(),
                     number: parcel.number,
@@ -82,9 +82,11 @@ where
                 }
             })
             .collect();
-        (self.act)(seen.clone()).await?;
-        self.done.lock().unwrap().extend(seen);
-        Ok(())
+        let outcome = (self.act)(seen.clone()).await;
+        if outcome.is_ok() {
+            self.done.lock().unwrap().extend(seen);
+        }
+        outcome.into()
     }
 }
 
@@ -129,12 +131,30 @@ impl Depot {
         F: Fn(Vec<Seen>) -> A + Send + Sync + 'static,
         A: Future<Output = Result<(), HandlerError>> + Send + 'static,
     {
+        self.start(self.consumer(act))
+    }
+
+    /// Starts a member in another mode.
+    pub(crate) fn member_in<F, A>(&self, mode: Mode, act: F) -> Member
+    where
+        F: Fn(Vec<Seen>) -> A + Send + Sync + 'static,
+        A: Future<Output = Result<(), HandlerError>> + Send + 'static,
+    {
+        self.start(self.consumer(act).mode(mode))
+    }
+
+    /// A member that is not started yet.
+    pub(crate) fn consumer<F, A>(&self, act: F) -> Consumer<Script<F>>
+    where
+        F: Fn(Vec<Seen>) -> A + Send + Sync + 'static,
+        A: Future<Output = Result<(), HandlerError>> + Send + 'static,
+    {
+        Consumer::new(GROUP, TOPIC, Script { done: Arc::clone(&self.done), act })
+    }
+
+    pub(crate) fn start<H: Handler>(&self, consumer: Consumer<H>) -> Member {
         let stop = CancellationToken::new();
-        let handler = Script { done: Arc::clone(&self.done), act };
-        let producer = self.producer.clone();
-        let handle =
-            consume(&self.settings, GROUP, TOPIC, handler, producer, &self.tasks, stop.clone())
-                .unwrap();
+        let handle = consumer.start(&self.settings, &self.tasks, stop.clone()).unwrap();
         Member { handle, stop }
     }
 

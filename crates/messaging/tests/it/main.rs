@@ -2,12 +2,23 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod admin;
+mod broker_faults;
+mod control;
 mod dead_letters;
+mod epochs;
+mod events;
 mod faults;
 mod flow;
+mod garbage;
 mod harness;
+mod letters;
+mod modes;
+mod offset_map;
 mod order;
 mod producer;
+mod producer_queue;
 mod rebalance;
+mod retries;
 mod stop;
+mod topic_faults;
 mod tracing_context;

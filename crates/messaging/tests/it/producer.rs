@@ -1,13 +1,16 @@
 //! What a publisher is told.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use millrace_envelope::TopicName;
-use millrace_messaging::{Producer, ProducerProfile, PublishError};
+use millrace_messaging::{Producer, ProducerProfile, PublishError, RawOutgoing};
 use millrace_resilience::{Class, Classify as _};
-use millrace_testkit::{Stack, TopicSpec};
+use millrace_testkit::{Stack, TopicSpec, wait_until};
 
-use crate::harness::{Depot, record};
+use crate::harness::{Depot, SOON, TOPIC, record};
 
 #[tokio::test]
 async fn messages_land_in_order_and_their_positions_are_told() {
@@ -97,4 +100,86 @@ async fn clients_for_every_kind_of_security_can_be_built() {
         Producer::new(&settings, ProducerProfile::Durable).unwrap();
         millrace_messaging::admin::TopicAdmin::new(&settings).unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_raw_record_is_published_byte_for_byte() {
+    let depot = Depot::open(1).await;
+    let raw = RawOutgoing {
+        topic: TOPIC,
+        key: None,
+        payload: Some(b"\xff\x00".to_vec()),
+        headers: vec![("h".into(), Some(b"1".to_vec())), ("h".into(), Some(b"\xfe".to_vec()))],
+        timestamp_ms: Some(millrace_runtime::Clock::system().now_ms()),
+    };
+    let mut tombstone = raw.clone();
+    (tombstone.key, tombstone.payload) = (Some(b"k".to_vec()), None);
+    tombstone.headers = vec![("none".into(), None)];
+    assert_eq!(depot.producer.publish_raw(&raw).await.unwrap().offset, 0);
+    let positions = depot.producer.publish_raw_all(&[tombstone, raw.clone()]).await;
+    assert_eq!(positions.into_iter().map(|p| p.unwrap().offset).collect::<Vec<_>>(), [1, 2]);
+    let stored = depot.stack.records(&depot.topic()).await;
+    assert_eq!(stored[0].payload, raw.payload);
+    assert_eq!(stored[0].timestamp_ms, raw.timestamp_ms);
+    let headers = [("h".to_owned(), b"1".to_vec()), ("h".to_owned(), b"\xfe".to_vec())];
+    assert_eq!(stored[0].headers, headers);
+    assert_eq!((stored[1].key.as_deref(), &stored[1].payload), (Some(&b"k"[..]), &None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_record_of_every_call_has_its_fate_told_while_the_broker_is_killed() {
+    let stack: &'static Stack = Box::leak(Box::new(Stack::private().await.unwrap()));
+    let namespace = stack.namespace();
+    let topics = stack.topics(&namespace, &[TopicSpec::new(TOPIC.as_str(), 2)]).await;
+    let mut depot = Depot::closed(stack, namespace);
+    depot.settings.publish_timeout = Duration::from_secs(1);
+    let producer = Producer::new(&depot.settings, ProducerProfile::Durable).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let (acknowledged, failed) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..8 {
+        let (producer, stop) = (producer.clone(), Arc::clone(&stop));
+        let (acknowledged, failed) = (Arc::clone(&acknowledged), Arc::clone(&failed));
+        callers.spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                let records: Vec<_> =
+                    (0..20).map(|number| record(&format!("p{caller}"), number)).collect();
+                let fates = producer.publish_all(&records).await;
+                for (record, fate) in records.into_iter().zip(fates) {
+                    match fate {
+                        Ok(at) => {
+                            let at = (at.partition, at.offset);
+                            acknowledged.lock().unwrap().push((at, record.payload.unwrap()));
+                        }
+                        Err(error) => {
+                            assert_eq!(error.class(), Class::Transient, "{error:?}");
+                            failed.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                }
+            }
+        });
+    }
+    let told = || acknowledged.lock().unwrap().len();
+    wait_until("some are acknowledged", SOON, || async { told() > 500 }).await;
+    stack.kafka().kill();
+    wait_until("each caller was told", SOON, || async { failed.load(Ordering::Relaxed) >= 160 })
+        .await;
+    stack.kafka().start().await.unwrap();
+    let before = told();
+    wait_until("it goes on", SOON, || async { told() > before + 500 }).await;
+    stop.store(true, Ordering::Relaxed);
+    while let Some(caller) = callers.join_next().await {
+        caller.unwrap();
+    }
+    let stored: HashMap<_, _> = stack
+        .records(&depot.topic())
+        .await
+        .into_iter()
+        .map(|record| ((record.partition, record.offset), record.payload.unwrap()))
+        .collect();
+    for (at, payload) in acknowledged.lock().unwrap().iter() {
+        assert_eq!(stored.get(at), Some(payload), "what was acknowledged lies where it was told");
+    }
+    drop(topics);
 }

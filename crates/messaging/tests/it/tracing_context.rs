@@ -3,8 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use millrace_envelope::{Envelope, MessageContext, TraceContext};
-use millrace_messaging::{Batch, Handler, HandlerError, consume};
-use millrace_runtime::CancellationToken;
+use millrace_messaging::{Batch, Consumer, Handler, Outcome, Outcomes};
 use millrace_testkit::{SpanCollector, wait_until};
 use uuid::Uuid;
 
@@ -14,12 +13,12 @@ use crate::harness::{Depot, GROUP, Parcel, ParcelEvent, SOON, TOPIC};
 struct Contexts(Arc<Mutex<Vec<MessageContext>>>);
 
 impl Handler for Contexts {
-    type Event = ParcelEvent;
+    type Message = Envelope<ParcelEvent>;
 
-    async fn handle(&self, batch: Batch<ParcelEvent>) -> Result<(), HandlerError> {
+    async fn handle(&self, batch: Batch<Envelope<ParcelEvent>>) -> Outcomes {
         let contexts = batch.deliveries.iter().map(|delivery| delivery.context.clone());
         self.0.lock().unwrap().extend(contexts);
-        Ok(())
+        Outcomes::all(Outcome::Done)
     }
 }
 
@@ -28,12 +27,8 @@ async fn a_delivery_continues_its_trace_and_names_its_cause() {
     let spans = SpanCollector::start();
     let _telemetry = millrace_telemetry::init_for_tests("depot", &spans.endpoint());
     let depot = Depot::open(1).await;
-    let stop = CancellationToken::new();
     let seen = Contexts::default();
-    let producer = depot.producer.clone();
-    let handle =
-        consume(&depot.settings, GROUP, TOPIC, seen.clone(), producer, &depot.tasks, stop.clone())
-            .unwrap();
+    let member = depot.start(Consumer::new(GROUP, TOPIC, seen.clone()));
     let created_in = MessageContext {
         actor: Some("ann".into()),
         correlation_id: Some("request-1".into()),
@@ -58,8 +53,7 @@ async fn a_delivery_continues_its_trace_and_names_its_cause() {
         seen.trace.traceparent, created_in.trace.traceparent,
         "a span of its own in the same trace"
     );
-    stop.cancel();
-    handle.closed().await;
+    member.leave().await;
 
     let trace = created_in.trace.trace_id().unwrap();
     let both = spans.wait_for_trace(trace, SOON, |received| received.len() == 2).await;
@@ -74,4 +68,26 @@ async fn a_delivery_continues_its_trace_and_names_its_cause() {
     assert_eq!(process.attribute("messaging.consumer.group.name"), Some("depot.sort"));
     assert_eq!(process.attribute("messaging.message.id"), Some(envelope.id.to_string().as_str()));
     assert!(seen.trace.traceparent.contains(&process.span_id));
+}
+
+#[tokio::test]
+async fn the_sending_of_a_dead_letter_stands_in_the_trace_of_its_record_and_links_to_its_creation() {
+    let spans = SpanCollector::start();
+    let _telemetry = millrace_telemetry::init_for_tests("depot", &spans.endpoint());
+    let depot = Depot::open(1).await;
+    let created_in: [(&str, &[u8]); 1] =
+        [("traceparent", b"00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")];
+    depot.stack.produce(&depot.topic(), b"k", Some(b"?"), &created_in).await;
+    let member = depot.member(|_| async { Ok(()) });
+    wait_until("it is dead", SOON, || async { member.handle.health().dead_lettered == 1 }).await;
+    member.leave().await;
+    let trace = "1af7651916cd43dd8448eb211c80319c";
+    let both = spans.wait_for_trace(trace, SOON, |received| received.len() == 2).await;
+    let named = |name: &str| both.iter().find(|span| span.name == name).unwrap();
+    let process = named("process parcel-events");
+    let send = named("send parcel-events.depot.sort.dlt");
+    assert_eq!(send.kind, "producer");
+    assert_eq!(send.parent_span_id, process.span_id, "below the attempt that failed");
+    assert_eq!(send.links[0].span_id, "b7ad6b7169203331");
+    assert_eq!(send.attribute("error.type"), Some("messaging.undecodable"));
 }

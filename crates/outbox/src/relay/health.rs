@@ -13,6 +13,7 @@ struct State {
     backlog: i64,
     oldest: Duration,
     held: usize,
+    set_aside: i64,
     last_pass: Option<Instant>,
 }
 
@@ -27,6 +28,8 @@ pub struct RelayStatus {
     pub oldest: Duration,
     /// Aggregates held back because their last row failed.
     pub held_aggregates: usize,
+    /// Aggregates that were set aside when last measured, and wait for an operator.
+    pub set_aside: i64,
     /// Since the last finished pass; `None` before the first.
     pub last_pass: Option<Duration>,
 }
@@ -41,6 +44,7 @@ impl RelayHealth {
             backlog: state.backlog,
             oldest: state.oldest,
             held_aggregates: state.held,
+            set_aside: state.set_aside,
             last_pass: state.last_pass.map(|at| at.elapsed()),
         }
     }
@@ -49,10 +53,11 @@ impl RelayHealth {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).connected = connected;
     }
 
-    pub(super) fn measured(&self, backlog: i64, oldest: Duration) {
+    pub(super) fn measured(&self, backlog: i64, oldest: Duration, set_aside: i64) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.backlog = backlog;
         state.oldest = oldest;
+        state.set_aside = set_aside;
     }
 
     pub(super) fn passed(&self, held: usize) {

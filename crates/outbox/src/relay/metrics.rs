@@ -17,6 +17,13 @@ pub(super) static HELD_AGGREGATES: LazyLock<IntGauge> = LazyLock::new(|| {
     gauge("outbox_held_aggregates", "Aggregates held back because their last row was not accepted.")
 });
 
+pub(super) static SET_ASIDE: LazyLock<IntGauge> = LazyLock::new(|| {
+    gauge(
+        "outbox_set_aside",
+        "Aggregates set aside after repeated failures; an operator releases them.",
+    )
+});
+
 pub(super) static PUBLISHED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counter_vec("outbox_published_total", "Rows that the broker acknowledged.", &["topic"])
 });

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use millrace_envelope::{EncodedRecord, TopicName};
+use millrace_envelope::TopicName;
+use millrace_messaging::RawOutgoing;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::types::Json;
 use sqlx::{ConnectOptions as _, Connection as _, FromRow, PgConnection};
@@ -13,6 +14,7 @@ use uuid::Uuid;
 
 use super::RelayError;
 use super::holds::Ordering;
+use crate::raw::{self, Unreadable};
 use crate::record::BUCKETS;
 
 /// The first half of the relays' advisory lock numbers («mrly»); the second half is the bucket.
@@ -21,6 +23,22 @@ const LOCK_CLASS: i32 = 0x6d72_6c79;
 const PRESENCE: i32 = 0x7fff_0000;
 /// Counting a longer backlog exactly would cost more than the figure is worth.
 const BACKLOG_COUNT_MAX: i64 = 100_000;
+
+/// The window sums the stored sizes, without unpacking what is stored packed; rows beyond the bound never leave the
+/// database. The first row of a bucket always passes, whatever its size.
+const READ: &str = "select o.* from unnest($1::smallint[]) as b cross join lateral ( \
+         select id, aggregateid, type, payload, topic, headers, ce_time, ce_actor, ce_tenant, \
+             ce_correlationid, ce_causationid, traceparent, tracestate, baggage, bucket, seq, raw, set_aside \
+         from ( \
+             select *, (topic, aggregateid) in (select a.topic, a.aggregateid from outbox_aside as a) as set_aside, \
+                 sum(pg_column_size(payload) + coalesce(pg_column_size(raw), 0)) \
+                     over (order by seq rows unbounded preceding) \
+                     - pg_column_size(payload) - coalesce(pg_column_size(raw), 0) as bytes_before \
+             from outbox where bucket = b and seq <> all($6::bigint[]) and topic <> all($5::text[]) and not exists ( \
+                 select from unnest($3::text[], $4::text[]) as held(topic, aggregateid) \
+                 where held.topic = outbox.topic and held.aggregateid = outbox.aggregateid) \
+             order by bucket, seq limit $2) as head \
+         where bytes_before < $7 order by bucket, seq) as o limit $8";
 
 /// One row, as it will be published.
 #[derive(Debug, Clone, FromRow)]
@@ -42,6 +60,17 @@ pub(super) struct Row {
     baggage: Option<String>,
     pub(super) bucket: i16,
     pub(super) seq: i64,
+    raw: Option<Vec<u8>>,
+    /// Its aggregate is set aside; the row must not be published but moved.
+    pub(super) set_aside: bool,
+}
+
+/// A row's message.
+pub(super) enum Outgoing {
+    /// Made from an event.
+    Event(RawOutgoing),
+    /// Passed on as it came, and larger than an event by what was added to it.
+    Letter(RawOutgoing),
 }
 
 impl Row {
@@ -52,8 +81,11 @@ impl Row {
         }
     }
 
-    /// The message: the bytes of the payload column, and every header its envelope had.
-    pub(super) fn into_record(self) -> EncodedRecord {
+    /// The message: the bytes of the payload column, and every header its envelope had; or what came raw.
+    pub(super) fn into_record(self) -> Result<Outgoing, Unreadable> {
+        if let Some(raw) = &self.raw {
+            return raw::read(TopicName::from_stored(self.topic), raw).map(Outgoing::Letter);
+        }
         let timestamp_ms = chrono::DateTime::parse_from_rfc3339(&self.ce_time)
             .ok()
             .map(|time| time.timestamp_millis());
@@ -73,13 +105,13 @@ impl Row {
         let columns =
             columns.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         let headers = self.headers.0.into_iter().chain(columns);
-        EncodedRecord {
+        Ok(Outgoing::Event(RawOutgoing {
             topic: TopicName::from_stored(self.topic),
-            key: self.aggregateid.into_bytes(),
+            key: Some(self.aggregateid.into_bytes()),
             payload: Some(self.payload.into_bytes()),
-            headers: headers.map(|(name, value)| (name, value.into_bytes())).collect(),
+            headers: headers.map(|(name, value)| (name, Some(value.into_bytes()))).collect(),
             timestamp_ms,
-        }
+        }))
     }
 }
 
@@ -89,6 +121,20 @@ pub(super) struct Measure {
     pub(super) backlog: i64,
     pub(super) oldest: Duration,
     pub(super) relays: i64,
+    pub(super) set_aside: i64,
+}
+
+/// What one look returns at most, and what it must not return.
+pub(super) struct Bounds {
+    /// Rows that are on their way, by sequence number.
+    pub(super) rows: Vec<i64>,
+    pub(super) aggregates: Vec<Ordering>,
+    pub(super) topics: Vec<TopicName>,
+    /// Most rows of one bucket, and most bytes of its values beyond the first row.
+    pub(super) rows_max: i64,
+    pub(super) bytes_max: i64,
+    /// Most rows of all buckets.
+    pub(super) total_max: i64,
 }
 
 /// A database session that claims buckets. Dropping it closes the connection, which frees every claim.
@@ -159,35 +205,77 @@ impl Session {
         Ok(())
     }
 
-    /// The first visible rows of each claimed bucket, in sequence, without the aggregates and topics to leave
-    /// alone.
-    pub(super) async fn read(
-        &mut self,
-        per_bucket_max: u16,
-        except: &[Ordering],
-        except_topics: &[TopicName],
-    ) -> Result<Vec<Row>, RelayError> {
-        let (topics, ids): (Vec<&str>, Vec<&str>) = except
+    /// The first visible rows of each claimed bucket, in sequence, within the bounds.
+    ///
+    /// It always starts at the front of the bucket and leaves out what is on its way, by number. Starting behind the
+    /// last row read would be cheaper and wrong: an older transaction may commit a row in front of it, and a later row
+    /// of that row's aggregate would go first.
+    pub(super) async fn read(&mut self, bounds: &Bounds) -> Result<Vec<Row>, RelayError> {
+        let (topics, ids): (Vec<&str>, Vec<&str>) = bounds
+            .aggregates
             .iter()
             .map(|ordering| (ordering.topic.as_str(), ordering.aggregate_id.as_str()))
             .unzip();
-        sqlx::query_as(
-            "select o.* from unnest($1::smallint[]) as b cross join lateral ( \
-                 select id, aggregateid, type, payload, topic, headers, ce_time, ce_actor, ce_tenant, \
-                     ce_correlationid, ce_causationid, traceparent, tracestate, baggage, bucket, seq \
-                 from outbox where bucket = b and topic <> all($5::text[]) and not exists ( \
-                     select from unnest($3::text[], $4::text[]) as held(topic, aggregateid) \
-                     where held.topic = outbox.topic and held.aggregateid = outbox.aggregateid) \
-                 order by bucket, seq limit $2) as o",
+        sqlx::query_as(READ)
+            .bind(&self.claimed)
+            .bind(bounds.rows_max)
+            .bind(topics)
+            .bind(ids)
+            .bind(bounds.topics.iter().map(TopicName::as_str).collect::<Vec<_>>())
+            .bind(&bounds.rows)
+            .bind(bounds.bytes_max)
+            .bind(bounds.total_max)
+            .fetch_all(&mut self.conn)
+            .await
+            .map_err(lost("read rows"))
+    }
+
+    /// Moves rows of aggregates that are set aside to where no relay reads. Holding their entries keeps a release
+    /// from passing in between: a row whose entry is gone stays where it is.
+    pub(super) async fn park(&mut self, rows: &[Row]) -> Result<(), RelayError> {
+        let (buckets, seqs): (Vec<i16>, Vec<i64>) =
+            rows.iter().map(|row| (row.bucket, row.seq)).unzip();
+        let (topics, ids): (Vec<&str>, Vec<&str>) =
+            rows.iter().map(|row| (row.topic.as_str(), row.aggregateid.as_str())).unzip();
+        sqlx::query(
+            "with entry as materialized ( \
+                 select topic, aggregateid from outbox_aside as a where (a.topic, a.aggregateid) in \
+                     (select t, i from unnest($3::text[], $4::text[]) as wanted(t, i)) for share) \
+             update outbox set bucket = -1 - outbox.bucket \
+             from unnest($1::smallint[], $2::bigint[]) as parked(bucket, seq), entry \
+             where outbox.bucket = parked.bucket and outbox.seq = parked.seq \
+                 and entry.topic = outbox.topic and entry.aggregateid = outbox.aggregateid",
         )
-        .bind(&self.claimed)
-        .bind(i64::from(per_bucket_max))
+        .bind(buckets)
+        .bind(seqs)
         .bind(topics)
         .bind(ids)
-        .bind(except_topics.iter().map(TopicName::as_str).collect::<Vec<_>>())
-        .fetch_all(&mut self.conn)
+        .execute(&mut self.conn)
         .await
-        .map_err(lost("read rows"))
+        .map_err(lost("move rows aside"))?;
+        Ok(())
+    }
+
+    /// Writes down that an aggregate is set aside.
+    pub(super) async fn set_aside(
+        &mut self,
+        ordering: &Ordering,
+        failures: u32,
+        reason: &str,
+    ) -> Result<(), RelayError> {
+        sqlx::query(
+            "insert into outbox_aside (topic, aggregateid, failures, reason) values ($1, $2, $3, $4) \
+             on conflict (topic, md5(aggregateid)) do update \
+                 set failures = excluded.failures, reason = excluded.reason",
+        )
+        .bind(ordering.topic.as_str())
+        .bind(&ordering.aggregate_id)
+        .bind(i32::try_from(failures).unwrap_or(i32::MAX))
+        .bind(reason)
+        .execute(&mut self.conn)
+        .await
+        .map_err(lost("set an aggregate aside"))?;
+        Ok(())
     }
 
     /// Deletes what the broker acknowledged; bounded by what was read.
@@ -207,15 +295,16 @@ impl Session {
 
     /// Backlog, age and number of relays.
     pub(super) async fn measure(&mut self) -> Result<Measure, RelayError> {
-        let (backlog, oldest, relays): (i64, f64, i64) = sqlx::query_as(
-            "select (select count(*) from (select from outbox limit $1) as counted), \
+        let (backlog, oldest, relays, set_aside): (i64, f64, i64, i64) = sqlx::query_as(
+            "select (select count(*) from (select from outbox where bucket >= 0 limit $1) as counted), \
                  coalesce((select extract(epoch from clock_timestamp() - min(head.created_at)) \
                      from generate_series(0, $2::int - 1) as b cross join lateral ( \
                          select created_at from outbox where bucket = b order by bucket, seq limit 1) as head), \
                      0)::float8, \
                  (select count(*) from pg_locks where locktype = 'advisory' and classid = $3::int::oid \
                      and objid = $4::int::oid and objsubid = 2 \
-                     and database = (select oid from pg_database where datname = current_database()))",
+                     and database = (select oid from pg_database where datname = current_database())), \
+                 (select count(*) from outbox_aside)",
         )
         .bind(BACKLOG_COUNT_MAX)
         .bind(i32::from(BUCKETS))
@@ -225,7 +314,7 @@ impl Session {
         .await
         .map_err(lost("measure the backlog"))?;
         let oldest = Duration::try_from_secs_f64(oldest).unwrap_or_default();
-        Ok(Measure { backlog, oldest, relays })
+        Ok(Measure { backlog, oldest, relays, set_aside })
     }
 
     /// Fails when the session is gone, and with it the claims.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use millrace_envelope::{MessageContext, TraceContext, events};
-use millrace_messaging::{KafkaSettings, Producer, ProducerProfile};
+use millrace_messaging::KafkaSettings;
 use millrace_outbox::{
     DATABASE_DEFAULTS, DatabaseSettings, MIGRATIONS, OutboxRecord, RELAY_DEFAULTS, Relay,
     RelaySettings, append,
@@ -50,10 +50,15 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) async fn new() -> Self {
+        Self::with_topic(TopicSpec::new("walk-events", 4)).await
+    }
+
+    /// With another form of the topic `walk-events`.
+    pub(crate) async fn with_topic(topic: TopicSpec) -> Self {
         let stack = Stack::shared().await;
         let namespace = stack.namespace();
         let database = stack.database("walks", &[&MIGRATIONS]).await;
-        let topics = stack.topics(&namespace, &[TopicSpec::new("walk-events", 4)]).await;
+        let topics = stack.topics(&namespace, &[topic]).await;
         let (owner, app) = (database.owner_pool(), database.app_pool());
         Self { stack, database, owner, app, namespace, _topics: topics }
     }
@@ -64,7 +69,20 @@ impl Bench {
     }
 
     pub(crate) async fn waiting(&self) -> i64 {
-        sqlx::query_scalar("select count(*) from outbox").fetch_one(&self.owner).await.unwrap()
+        self.count("select count(*) from outbox").await
+    }
+
+    /// Sessions of the service's role in this database for which `condition` holds: what a role may see of
+    /// `pg_stat_activity` is its own.
+    pub(crate) async fn sessions(&self, condition: &str) -> i64 {
+        let query = format!(
+            "select count(*) from pg_stat_activity where datname = current_database() and {condition}"
+        );
+        sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_one(&self.app).await.unwrap()
+    }
+
+    pub(crate) async fn count(&self, query: &'static str) -> i64 {
+        sqlx::query_scalar(query).fetch_one(&self.owner).await.unwrap()
     }
 
     pub(crate) async fn drained(&self) {
@@ -90,8 +108,7 @@ impl Bench {
 }
 
 pub(crate) fn relay(pool: &PgPool, kafka: &KafkaSettings, settings: &[(&str, &str)]) -> Relay {
-    let producer = Producer::new(kafka, ProducerProfile::Durable).unwrap();
-    Relay::new(pool, producer, relay_settings(settings), "walks")
+    Relay::new(pool, kafka, relay_settings(settings), "walks")
 }
 
 pub(crate) fn step(walk: &str, number: u32) -> OutboxRecord {

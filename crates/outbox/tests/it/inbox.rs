@@ -1,10 +1,11 @@
 //! The gate that lets a message through once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millrace_envelope::ConsumerGroup;
-use millrace_outbox::{class_of, inbox_claim, inbox_clean};
+use millrace_outbox::{INBOX_WINDOW, class_of, inbox_claim, inbox_clean};
 use millrace_resilience::Class;
+use millrace_runtime::CancellationToken;
 use uuid::Uuid;
 
 use crate::harness::Bench;
@@ -90,4 +91,62 @@ async fn upkeep_forgets_all_that_is_due_and_nothing_else() {
     let left: i64 =
         sqlx::query_scalar("select count(*) from inbox").fetch_one(&bench.owner).await.unwrap();
     assert_eq!(left, 3);
+}
+
+#[tokio::test]
+async fn a_repeat_beyond_the_window_is_handled_again() {
+    let bench = Bench::new().await;
+    let (late, recent) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let mut conn = bench.app.acquire().await.unwrap();
+    assert_eq!(inbox_claim(&mut conn, GROUP, &[late, recent]).await.unwrap().len(), 2);
+    for (id, beyond) in [(late, 60.0), (recent, -60.0)] {
+        sqlx::query(
+            "update inbox set handled_at = now() - make_interval(secs => $2) where message_id = $1",
+        )
+        .bind(id)
+        .bind(INBOX_WINDOW.as_secs_f64() + beyond)
+        .execute(&bench.owner)
+        .await
+        .unwrap();
+    }
+    millrace_outbox::upkeep::clean(&bench.app).await.unwrap();
+    let new = inbox_claim(&mut conn, GROUP, &[late, recent]).await.unwrap();
+    assert_eq!(new.into_iter().collect::<Vec<_>>(), [late]);
+}
+
+/// The upkeep deletes tens of thousands of rows while consumers claim: its statements are small, so nobody waits.
+#[tokio::test]
+async fn cleaning_a_large_table_keeps_no_consumer_waiting() {
+    let bench = Bench::new().await;
+    sqlx::query(
+        "insert into inbox (message_id, consumer_group, handled_at) \
+         select gen_random_uuid(), 'walks.count', now() - interval '8 days' from generate_series(1, 30000)",
+    )
+    .execute(&bench.owner)
+    .await
+    .unwrap();
+    let cleaned = CancellationToken::new();
+    let claiming = async {
+        let mut longest = Duration::ZERO;
+        let mut conn = bench.app.acquire().await.unwrap();
+        while !cleaned.is_cancelled() {
+            let ids: Vec<Uuid> = (0..50).map(|_| Uuid::now_v7()).collect();
+            let started = Instant::now();
+            assert_eq!(inbox_claim(&mut conn, GROUP, &ids).await.unwrap().len(), 50);
+            longest = longest.max(started.elapsed());
+        }
+        longest
+    };
+    let cleaning = async {
+        millrace_outbox::upkeep::clean(&bench.app).await.unwrap();
+        cleaned.cancel();
+    };
+    let (longest, ()) = tokio::join!(claiming, cleaning);
+    assert!(longest < Duration::from_millis(500), "{longest:?}");
+    assert_eq!(
+        bench
+            .count("select count(*) from inbox where handled_at < now() - interval '7 days'")
+            .await,
+        0
+    );
 }

@@ -2,11 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail like the test")]
 
-mod harness;
-
+mod aside;
 mod database;
+mod dead_letters;
+mod epochs;
+mod harness;
 mod idempotency;
 mod inbox;
 mod records;
 mod relay_faults;
 mod relay_order;
+mod relay_speed;
+mod stopped_owner;

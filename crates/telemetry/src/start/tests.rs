@@ -11,7 +11,7 @@ use tracing::field::Empty;
 use tracing::subscriber::with_default;
 
 use super::*;
-use crate::{current_trace, current_trace_id, db_span, set_parent, trace_of};
+use crate::{continue_message, current_trace, current_trace_id, db_span, set_parent, trace_of};
 
 const REMOTE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -125,6 +125,25 @@ fn a_remote_parent_gives_the_trace_and_is_named() {
     assert_ne!(carried.traceparent, REMOTE);
     assert_eq!(carried.tracestate, "vendor=1");
     assert_eq!(carried.baggage, "test-run=7");
+}
+
+#[test]
+fn a_message_s_span_continues_its_trace_whether_it_is_recorded_or_not() {
+    for flags in ["00", "01"] {
+        let traceparent = format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}");
+        let trace = TraceContext { traceparent, ..TraceContext::default() };
+        let mut own = TraceContext::default();
+        let lines = logged(&settings(""), || {
+            let span = tracing::info_span!("process");
+            own = continue_message(&span, &trace);
+            span.in_scope(|| tracing::info!("handled"));
+        });
+        assert_eq!(own.trace_id(), trace.trace_id());
+        assert_eq!(lines[0]["trace_id"], own.trace_id().unwrap());
+        assert_eq!(lines[0]["parent_id"], "b7ad6b7169203331");
+        assert_ne!(own.traceparent, trace.traceparent);
+        assert_eq!(own.is_left_out(), flags == "00");
+    }
 }
 
 #[test]

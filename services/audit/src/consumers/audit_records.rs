@@ -4,7 +4,8 @@
 //! over one by one, so the good ones are stored and the bad one becomes a dead letter. Nothing is dropped here:
 //! the trail is complete or it is nothing.
 
-use millrace_common::messaging::{Batch, Handler, HandlerError};
+use millrace_common::envelope::Envelope;
+use millrace_common::messaging::{Batch, Handler, HandlerError, Outcomes};
 use millrace_common::outbox::StoreError;
 use millrace_contracts::codes;
 use millrace_contracts::events::AuditEvent;
@@ -27,10 +28,16 @@ impl AuditRecords {
 }
 
 impl Handler for AuditRecords {
-    type Event = AuditEvent;
+    type Message = Envelope<AuditEvent>;
 
-    async fn handle(&self, batch: Batch<AuditEvent>) -> Result<(), HandlerError> {
-        let records = batch.deliveries.iter().map(|delivery| wire::record_of(&delivery.envelope));
+    async fn handle(&self, batch: Batch<Self::Message>) -> Outcomes {
+        self.store(&batch).await.into()
+    }
+}
+
+impl AuditRecords {
+    async fn store(&self, batch: &Batch<Envelope<AuditEvent>>) -> Result<(), HandlerError> {
+        let records = batch.deliveries.iter().map(|delivery| wire::record_of(&delivery.message));
         let records: Vec<_> = records.collect::<Result<_, _>>().map_err(|malformed| {
             HandlerError::permanent(&codes::EVENT_NOT_APPLICABLE, malformed)
         })?;

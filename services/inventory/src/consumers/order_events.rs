@@ -2,12 +2,12 @@
 //!
 //! What it makes of an outcome is decided here and nowhere deeper: done, try again, or dead letter.
 
-use millrace_common::messaging::{Batch, Handler, HandlerError};
+use millrace_common::envelope::Envelope;
+use millrace_common::messaging::{Batch, Handler, HandlerError, Outcomes};
 use millrace_common::outbox::StoreError;
 use millrace_common::resilience::{Class, Classify};
 use millrace_contracts::codes;
 use millrace_contracts::events::OrderEvent;
-use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 use crate::app::apply_orders::{ApplyOrdersError, OrderMessage, apply_orders};
@@ -18,23 +18,19 @@ use crate::wire;
 /// Holds, sells and releases stock by what orders do.
 pub(crate) struct OrderEvents {
     app: App,
-    /// Partitions are handled side by side, and each transaction needs a connection: without a bound, partitions that
-    /// wait for one hot SKU would take the whole pool and requests would find none. Who waits here is not idle: its
-    /// next batch grows meanwhile, and a larger batch holds the hot lock no longer.
-    slots: Semaphore,
 }
 
 impl OrderEvents {
-    pub(crate) fn new(app: App, batches_max: u16) -> Self {
-        Self { app, slots: Semaphore::new(usize::from(batches_max)) }
+    pub(crate) fn new(app: App) -> Self {
+        Self { app }
     }
 
-    async fn apply(&self, batch: &Batch<OrderEvent>) -> Result<(), ApplyOrdersError> {
+    async fn apply(&self, batch: &Batch<Envelope<OrderEvent>>) -> Result<(), ApplyOrdersError> {
         let mut messages = Vec::with_capacity(batch.deliveries.len());
         let mut spans = Vec::with_capacity(batch.deliveries.len());
         for delivery in &batch.deliveries {
-            if let Some(command) = wire::command_of(&delivery.envelope.payload)? {
-                let (id, context) = (delivery.envelope.id, delivery.context.clone());
+            if let Some(command) = wire::command_of(&delivery.message.payload)? {
+                let (id, context) = (delivery.message.id, delivery.context.clone());
                 messages.push(OrderMessage { id, command, context });
                 spans.push(&delivery.span);
             }
@@ -48,9 +44,7 @@ impl OrderEvents {
             [only] => (*only).clone(),
             _ => tracing::Span::current(),
         };
-        let slot = self.slots.acquire().await.expect("the semaphore is never closed");
         let decisions = apply_orders(&self.app, &messages).instrument(span).await?;
-        drop(slot);
         for ((message, decision), span) in messages.iter().zip(&decisions).zip(spans) {
             span.in_scope(|| tell(message, decision));
         }
@@ -59,10 +53,10 @@ impl OrderEvents {
 }
 
 impl Handler for OrderEvents {
-    type Event = OrderEvent;
+    type Message = Envelope<OrderEvent>;
 
-    async fn handle(&self, batch: Batch<OrderEvent>) -> Result<(), HandlerError> {
-        self.apply(&batch).await.map_err(handler_error)
+    async fn handle(&self, batch: Batch<Self::Message>) -> Outcomes {
+        self.apply(&batch).await.map_err(handler_error).into()
     }
 }
 

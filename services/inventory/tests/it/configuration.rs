@@ -30,7 +30,7 @@ fn a_start_with_bad_settings_lists_them_all_and_exits_with_78() {
         ("INVENTORY__HTTP__PORT", "eighty"),
         ("INVENTORY__INVENTORY__OVERDUE_AFTER", "0s"),
         ("INVENTORY__INVENTORY__OVERDUE_INTERVAL", "1ms"),
-        ("INVENTORY__INVENTORY__BATCHES_MAX", "10"),
+        ("INVENTORY__KAFKA__CONCURRENCY", "10"),
         ("INVENTORY__INVENTORY__OVERDUE_AFTR", "1h"),
     ];
     let output = Command::new(env!("CARGO_BIN_EXE_millrace-inventory"))
@@ -45,7 +45,7 @@ fn a_start_with_bad_settings_lists_them_all_and_exits_with_78() {
         "http.port",
         "inventory.overdue_after",
         "inventory.overdue_interval",
-        "inventory.batches_max",
+        "kafka.concurrency",
         "inventory.overdue_aftr",
     ] {
         assert!(said.contains(key), "{key} is missing in {said}");

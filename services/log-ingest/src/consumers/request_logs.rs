@@ -3,7 +3,8 @@
 //! Log lines may be lost but never hold up others: a line that can't be stored is dropped and counted, it
 //! neither fails its batch nor becomes a dead letter. (Bytes that are no envelope do; the runtime sees to that.)
 
-use millrace_common::messaging::{Batch, Handler, HandlerError};
+use millrace_common::envelope::Envelope;
+use millrace_common::messaging::{Batch, Handler, HandlerError, Outcomes};
 use millrace_common::outbox::StoreError;
 use millrace_common::request_log::RequestLogEvent;
 use millrace_common::runtime::Clock;
@@ -45,12 +46,18 @@ impl RequestLogs {
 }
 
 impl Handler for RequestLogs {
-    type Event = RequestLogEvent;
+    type Message = Envelope<RequestLogEvent>;
 
-    async fn handle(&self, batch: Batch<RequestLogEvent>) -> Result<(), HandlerError> {
+    async fn handle(&self, batch: Batch<Self::Message>) -> Outcomes {
+        self.ingest(&batch).await.into()
+    }
+}
+
+impl RequestLogs {
+    async fn ingest(&self, batch: &Batch<Envelope<RequestLogEvent>>) -> Result<(), HandlerError> {
         let today = self.clock.now().date_naive();
         let window = Window::around(today, self.settings.days_back, self.settings.days_ahead);
-        let envelopes = batch.deliveries.iter().map(|delivery| &delivery.envelope);
+        let envelopes = batch.deliveries.iter().map(|delivery| &delivery.message);
         let sorted = batch::sort(envelopes, window);
         if let Some(first) = sorted.first_malformed {
             tracing::warn!(

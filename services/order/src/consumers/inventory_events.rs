@@ -1,6 +1,7 @@
 //! `inventory-events`: what became of reservations.
 
-use millrace_common::messaging::{Batch, Handler, HandlerError};
+use millrace_common::envelope::Envelope;
+use millrace_common::messaging::{Batch, Handler, HandlerError, Outcomes};
 use millrace_contracts::events::InventoryEvent;
 
 use super::{news, unsettled};
@@ -15,13 +16,19 @@ pub(crate) struct InventoryEvents {
 }
 
 impl Handler for InventoryEvents {
-    type Event = InventoryEvent;
+    type Message = Envelope<InventoryEvent>;
 
-    async fn handle(&self, batch: Batch<InventoryEvent>) -> Result<(), HandlerError> {
+    async fn handle(&self, batch: Batch<Self::Message>) -> Outcomes {
+        self.apply(&batch).await.into()
+    }
+}
+
+impl InventoryEvents {
+    async fn apply(&self, batch: &Batch<Envelope<InventoryEvent>>) -> Result<(), HandlerError> {
         let mut settled = Vec::with_capacity(batch.deliveries.len());
         let mut noted = Vec::new();
         for delivery in &batch.deliveries {
-            match inventory_news(&delivery.envelope.payload) {
+            match inventory_news(&delivery.message.payload) {
                 InventoryNews::Settled(order, outcome) => {
                     settled.push(news(delivery, order, outcome))
                 }

@@ -1,6 +1,7 @@
 //! `payment-results`: what the payment provider told. This service's own callback publishes them.
 
-use millrace_common::messaging::{Batch, Handler, HandlerError};
+use millrace_common::envelope::Envelope;
+use millrace_common::messaging::{Batch, Handler, HandlerError, Outcomes};
 use millrace_contracts::events::PaymentEvent;
 
 use super::{news, unreadable, unsettled};
@@ -14,12 +15,18 @@ pub(crate) struct PaymentResults {
 }
 
 impl Handler for PaymentResults {
-    type Event = PaymentEvent;
+    type Message = Envelope<PaymentEvent>;
 
-    async fn handle(&self, batch: Batch<PaymentEvent>) -> Result<(), HandlerError> {
+    async fn handle(&self, batch: Batch<Self::Message>) -> Outcomes {
+        self.apply(&batch).await.into()
+    }
+}
+
+impl PaymentResults {
+    async fn apply(&self, batch: &Batch<Envelope<PaymentEvent>>) -> Result<(), HandlerError> {
         let mut payments = Vec::with_capacity(batch.deliveries.len());
         for delivery in &batch.deliveries {
-            let (order, payment) = payment_in(&delivery.envelope.payload).map_err(unreadable)?;
+            let (order, payment) = payment_in(&delivery.message.payload).map_err(unreadable)?;
             payments.push(news(delivery, order, payment));
         }
         settle_payments(&self.app, &payments).await.map_err(unsettled)

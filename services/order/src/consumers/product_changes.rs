@@ -1,6 +1,7 @@
 //! `product-changes`: the copy of products and prices is kept in step.
 
-use millrace_common::messaging::{Batch, Handler, HandlerError};
+use millrace_common::envelope::Envelope;
+use millrace_common::messaging::{Batch, Handler, HandlerError, Outcomes};
 use millrace_contracts::events::ProductEvent;
 
 use super::{failed, unreadable};
@@ -14,12 +15,18 @@ pub(crate) struct ProductChanges {
 }
 
 impl Handler for ProductChanges {
-    type Event = ProductEvent;
+    type Message = Envelope<ProductEvent>;
 
-    async fn handle(&self, batch: Batch<ProductEvent>) -> Result<(), HandlerError> {
+    async fn handle(&self, batch: Batch<Self::Message>) -> Outcomes {
+        self.apply(&batch).await.into()
+    }
+}
+
+impl ProductChanges {
+    async fn apply(&self, batch: &Batch<Envelope<ProductEvent>>) -> Result<(), HandlerError> {
         let mut products = Vec::with_capacity(batch.deliveries.len());
         for delivery in &batch.deliveries {
-            products.push(product_in(&delivery.envelope.payload).map_err(unreadable)?);
+            products.push(product_in(&delivery.message.payload).map_err(unreadable)?);
         }
         keep_products(&self.app, products).await.map_err(failed)
     }
