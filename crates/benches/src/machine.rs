@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::progress;
 use crate::statistics::of;
+use crate::suite::progress;
 
 const LOOK: Duration = Duration::from_secs(2);
 const LOOKS_MAX: usize = 10;
@@ -20,16 +20,21 @@ const BUSY_SHARE_QUIET: f64 = 0.10;
 
 /// What the machine was doing before the run began.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(crate) struct Quiet {
-    pub(crate) cores: usize,
+pub struct Quiet {
+    /// Processors.
+    pub cores: usize,
     /// Share of the processors' time that was used over the last look.
-    pub(crate) busy_share: f64,
-    pub(crate) quiet: bool,
+    pub busy_share: f64,
+    /// Whether that left enough for a benchmark.
+    pub quiet: bool,
 }
 
 impl Quiet {
     /// Waits a while for a quiet machine, and says what it found.
-    pub(crate) async fn wait() -> Result<Self> {
+    ///
+    /// # Errors
+    /// When the kernel doesn't tell.
+    pub async fn wait() -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let mut look = 1;
         loop {
@@ -48,18 +53,25 @@ impl Quiet {
 
 /// Looks at the processors from a start on.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub struct Watch {
     machine: Ticks,
     ours: u64,
 }
 
 impl Watch {
-    pub(crate) fn start() -> Result<Self> {
+    /// Looks for the first time.
+    ///
+    /// # Errors
+    /// When the kernel doesn't tell.
+    pub fn start() -> Result<Self> {
         Ok(Self { machine: Ticks::read()?, ours: our_ticks()? })
     }
 
     /// The share of the machine that others took since the start.
-    pub(crate) fn foreign_share(&self) -> Result<f64> {
+    ///
+    /// # Errors
+    /// When the kernel doesn't tell.
+    pub fn foreign_share(&self) -> Result<f64> {
         let machine = Ticks::read()?.since(self.machine);
         let ours = our_ticks()?.saturating_sub(self.ours);
         Ok(ratio(machine.busy.saturating_sub(ours), machine.all))

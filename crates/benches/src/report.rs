@@ -9,8 +9,10 @@ use crate::statistics::Spread;
 
 /// Where a figure should be.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Goal {
+pub enum Goal {
+    /// So much or more.
     AtLeast(f64),
+    /// So much or less.
     AtMost(f64),
 }
 
@@ -32,36 +34,42 @@ impl Goal {
 
 /// One measured thing with a sample from each round.
 #[derive(Debug, Clone)]
-pub(crate) struct Figure {
+pub struct Figure {
     /// `intake.ratio`: stable, for machines.
-    pub(crate) name: String,
-    pub(crate) unit: &'static str,
-    pub(crate) goal: Option<Goal>,
-    pub(crate) samples: Vec<f64>,
+    pub name: String,
+    /// `ratio`, `ms`, `records/s`.
+    pub unit: &'static str,
+    /// Where its median should be.
+    pub goal: Option<Goal>,
+    /// One of each round.
+    pub samples: Vec<f64>,
     /// The promise that was broken while it was measured: then it is no figure.
-    pub(crate) void: Option<String>,
+    pub void: Option<String>,
     /// Share of the machine that others took meanwhile.
-    pub(crate) foreign_share: f64,
+    pub foreign_share: f64,
 }
 
 impl Figure {
-    pub(crate) fn new(name: impl Into<String>, unit: &'static str, samples: Vec<f64>) -> Self {
+    /// A figure without a goal.
+    pub fn new(name: impl Into<String>, unit: &'static str, samples: Vec<f64>) -> Self {
         let name = name.into();
         Self { name, unit, goal: None, samples, void: None, foreign_share: 0.0 }
     }
 
     /// A measurement that came to no end.
-    pub(crate) fn broken(name: impl Into<String>, problem: String) -> Self {
+    pub fn broken(name: impl Into<String>, problem: String) -> Self {
         Self { void: Some(problem), ..Self::new(name, "", Vec::new()) }
     }
 
-    pub(crate) fn goal(mut self, goal: Goal) -> Self {
+    /// Says where it should be.
+    #[must_use]
+    pub fn goal(mut self, goal: Goal) -> Self {
         self.goal = Some(goal);
         self
     }
 
     /// All figures of a section stand and fall with its promise.
-    pub(crate) fn void_all(figures: &mut [Self], promise: &Result<(), String>) {
+    pub fn void_all(figures: &mut [Self], promise: &Result<(), String>) {
         for figure in figures {
             figure.void = promise.as_ref().err().cloned();
         }
@@ -96,20 +104,27 @@ impl Figure {
 
 /// The whole run.
 #[derive(Debug)]
-pub(crate) struct Report {
-    pub(crate) seed: u64,
-    pub(crate) rounds: u16,
-    pub(crate) quiet: Quiet,
-    pub(crate) figures: Vec<Figure>,
+pub struct Report {
+    /// The seed that decided the order.
+    pub seed: u64,
+    /// The rounds of each measurement.
+    pub rounds: u16,
+    /// What the machine did before.
+    pub quiet: Quiet,
+    /// Everything that was measured, in order.
+    pub figures: Vec<Figure>,
 }
 
 impl Report {
     /// True when a promise was broken. A missed goal is none.
-    pub(crate) fn broken(&self) -> bool {
+    #[must_use]
+    pub fn broken(&self) -> bool {
         self.figures.iter().any(|figure| figure.verdict() == "void")
     }
 
-    pub(crate) fn json(&self) -> String {
+    /// For machines.
+    #[must_use]
+    pub fn json(&self) -> String {
         let figures: Vec<Value> = self.figures.iter().map(Figure::json).collect();
         let report = json!({
             "seed": self.seed,
@@ -120,7 +135,9 @@ impl Report {
         format!("{report:#}")
     }
 
-    pub(crate) fn table(&self) -> String {
+    /// For people.
+    #[must_use]
+    pub fn table(&self) -> String {
         let mut text = self.head();
         line(&mut text, ["figure", "median", "low .. high", "unit", "goal", "", "others"]);
         for figure in &self.figures {

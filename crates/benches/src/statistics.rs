@@ -2,15 +2,19 @@
 
 /// The middle and the two ends of some samples. With five rounds the ends say as much as any computed interval would.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) low: f64,
-    pub(crate) high: f64,
+pub struct Spread {
+    /// The middle.
+    pub median: f64,
+    /// The smallest.
+    pub low: f64,
+    /// The largest.
+    pub high: f64,
 }
 
 impl Spread {
     /// `None` without samples.
-    pub(crate) fn of(samples: &[f64]) -> Option<Self> {
+    #[must_use]
+    pub fn of(samples: &[f64]) -> Option<Self> {
         let sorted = sorted(samples);
         let (low, high) = (*sorted.first()?, *sorted.last()?);
         let middle = sorted.len() / 2;
@@ -24,14 +28,16 @@ impl Spread {
 }
 
 /// The sample that `share` (0 to 1) of all samples don't exceed; 0 without samples.
-pub(crate) fn percentile(samples: &[f64], share: f64) -> f64 {
+#[must_use]
+pub fn percentile(samples: &[f64], share: f64) -> f64 {
     let sorted = sorted(samples);
     let rank = (1..=sorted.len()).find(|rank| of(*rank) >= share * of(sorted.len()));
     rank.map_or(0.0, |rank| sorted[rank - 1])
 }
 
 /// A count as a number to divide by.
-pub(crate) fn of(count: usize) -> f64 {
+#[must_use]
+pub fn of(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 

@@ -9,14 +9,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::try_join_all;
+use millrace_benches::report::Figure;
+use millrace_benches::statistics::percentile;
 use millrace_common::runtime::Clock;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use crate::bare_kafka;
 use crate::bench::{Bench, SKUS, sku};
-use crate::report::Figure;
-use crate::statistics::percentile;
 
 /// Orders a second.
 const RATE: u32 = 100;
@@ -55,8 +55,8 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
     let mut sides = <[Percentiles; 5]>::default();
     let [product, bare, accept, hold, reserve] = &mut sides;
     product_round(bench, Duration::from_secs(2)).await?;
-    for _ in 0..bench.rounds {
-        for side in bench.shuffled([Side::Product, Side::Bare]) {
+    for _ in 0..bench.rounds.count() {
+        for side in bench.rounds.shuffled([Side::Product, Side::Bare]) {
             match side {
                 Side::Bare => {
                     bare.push(&bare_kafka::round(bench.system.stack(), RATE, SPAN).await?);

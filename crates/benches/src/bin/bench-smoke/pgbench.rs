@@ -20,7 +20,7 @@ use crate::bench::{Bench, sku};
 /// Clients at once, on both sides.
 pub(crate) const CLIENTS: usize = 32;
 const THREADS: &str = "2";
-const INTAKE: &str = include_str!("../../../services/order/src/store/intake.rs");
+const INTAKE: &str = include_str!("../../../../../services/order/src/store/intake.rs");
 static ORDER: Migrator = sqlx::migrate!("../../services/order/migrations");
 
 /// What each parameter of the statement is for pgbench, from `$1` on. `:name` is a variable: one of [`Sample`]'s, or

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
+use millrace_benches::report::{Figure, Goal};
+use millrace_benches::statistics::of;
 
 use crate::bench::{Bench, SKUS, sku};
 use crate::buyer::Buyer;
 use crate::pgbench::{CLIENTS, Pgbench};
-use crate::report::{Figure, Goal};
-use crate::statistics::of;
 
 const SPAN: Duration = Duration::from_secs(4);
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -34,8 +34,8 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
     let (mut product, mut bare) = (Vec::new(), Vec::new());
     orders_per_second(bench, WARM_UP).await?;
     pgbench.run(WARM_UP).await?;
-    for _ in 0..bench.rounds {
-        for side in bench.shuffled([Side::Product, Side::Pgbench]) {
+    for _ in 0..bench.rounds.count() {
+        for side in bench.rounds.shuffled([Side::Product, Side::Pgbench]) {
             match side {
                 Side::Product => product.push(orders_per_second(bench, SPAN).await?),
                 Side::Pgbench => bare.push(pgbench.run(SPAN).await?),

@@ -5,12 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use futures::future::try_join_all;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use millrace_benches::rounds::Rounds;
 use millrace_system_tests::{Service, Start, System};
-
 use millrace_testkit::{Stack, tokens, try_wait_until};
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
-use rand::seq::SliceRandom as _;
 use sqlx::PgPool;
 
 use crate::buyer::Buyer;
@@ -28,8 +25,7 @@ pub(crate) struct Bench {
     pub(crate) system: System,
     pub(crate) order: PgPool,
     pub(crate) inventory: PgPool,
-    pub(crate) rounds: usize,
-    random: StdRng,
+    pub(crate) rounds: Rounds,
     accepted: usize,
 }
 
@@ -43,16 +39,10 @@ impl Bench {
         let start = Start { stack: Some(stack), settings, ..Start::default() };
         let system = System::start_with(start).await;
         let (order, inventory) = (system.database("order"), system.database("inventory"));
-        let random = StdRng::seed_from_u64(seed);
-        let bench = Self { system, order, inventory, rounds, random, accepted: 0 };
+        let rounds = Rounds::new(seed, rounds);
+        let bench = Self { system, order, inventory, rounds, accepted: 0 };
         bench.fill_the_shop().await?;
         Ok(bench)
-    }
-
-    /// The sides of one round in this round's order.
-    pub(crate) fn shuffled<T, const N: usize>(&mut self, mut sides: [T; N]) -> [T; N] {
-        sides.shuffle(&mut self.random);
-        sides
     }
 
     /// Connections straight to the order service.

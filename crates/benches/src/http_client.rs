@@ -1,53 +1,43 @@
 //! A client that costs next to nothing.
 //!
 //! The load comes from the two cores that are being measured, so every microsecond of the client is taken from the
-//! services. This one writes a request that is ready but for its key and body, and reads the reply's status and
-//! length: no headers are kept, nothing is pooled. It speaks only what the services answer: HTTP/1.1 with a length.
+//! services. This one writes requests that are ready and reads the reply's status and length: no headers are kept,
+//! nothing is pooled. It speaks only what the services answer: HTTP/1.1 with a length.
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use uuid::Uuid;
 
 const REPLY_BYTES_MAX: usize = 64 * 1024;
 
-/// One connection of one customer.
+/// One connection.
 #[derive(Debug)]
-pub(crate) struct Buyer {
+pub struct Connection {
     stream: TcpStream,
-    head: String,
     received: Vec<u8>,
 }
 
-impl Buyer {
+/// What comes before the host in an address.
+const SCHEME: &str = "http://";
+
+impl Connection {
     /// Connects to `url` (`http://host:port`).
-    pub(crate) async fn connect(url: &str, token: &str) -> Result<Self> {
-        let host = url.trim_start_matches("http://");
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub async fn open(url: &str) -> Result<Self> {
+        let host = host_of(url);
         let stream = TcpStream::connect(host).await.with_context(|| format!("connecting {url}"))?;
         stream.set_nodelay(true).context("setting no delay")?;
-        let head = format!(
-            "POST /api/v1/orders HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\
-             Content-Type: application/json\r\n"
-        );
-        Ok(Self { stream, head, received: Vec::with_capacity(4096) })
+        Ok(Self { stream, received: Vec::with_capacity(4096) })
     }
 
-    /// Places an order of one piece under a new key; its id. Anything but 202 is an error.
-    pub(crate) async fn place(&mut self, sku: &str) -> Result<Uuid> {
-        let key = Uuid::now_v7();
-        let body = format!(r#"{{"lines":[{{"sku":"{sku}","quantity":1}}]}}"#);
-        let request = format!(
-            "{}Idempotency-Key: {key}\r\nContent-Length: {}\r\n\r\n{body}",
-            self.head,
-            body.len()
-        );
-        self.stream.write_all(request.as_bytes()).await.context("sending the order")?;
-        let (status, body) = self.reply().await?;
-        ensure!(status == 202, "{status}: {}", String::from_utf8_lossy(&body));
-        order_id(&body)
-    }
-
-    async fn reply(&mut self) -> Result<(u16, Vec<u8>)> {
+    /// Sends a whole request and waits for the reply's status and body.
+    ///
+    /// # Errors
+    /// When the connection breaks or the reply is not what the services answer.
+    pub async fn ask(&mut self, request: &[u8]) -> Result<(u16, Vec<u8>)> {
+        self.stream.write_all(request).await.context("sending the request")?;
         self.received.clear();
         loop {
             let read =
@@ -61,9 +51,18 @@ impl Buyer {
     }
 }
 
+/// The host of `http://host:port`, with its port.
+#[must_use]
+pub fn host_of(url: &str) -> &str {
+    url.trim_start_matches(SCHEME)
+}
+
 /// The status that a GET is answered with, on a connection of its own.
-pub(crate) async fn status_of(url: &str, path: &str) -> Result<u16> {
-    let host = url.trim_start_matches("http://");
+///
+/// # Errors
+/// When there is no reply.
+pub async fn status_of(url: &str, path: &str) -> Result<u16> {
+    let host = host_of(url);
     let mut stream = TcpStream::connect(host).await.with_context(|| format!("connecting {url}"))?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.context("asking")?;
@@ -92,12 +91,6 @@ fn parse(received: &[u8]) -> Result<Option<(u16, Vec<u8>)>> {
     Ok((body.len() >= length).then(|| (status, body[..length].to_vec())))
 }
 
-fn order_id(body: &[u8]) -> Result<Uuid> {
-    let reply: serde_json::Value = serde_json::from_slice(body).context("reading the reply")?;
-    let id = reply["data"]["order_id"].as_str().context("the reply has no order id")?;
-    id.parse().context("the order id is no UUID")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,13 +103,5 @@ mod tests {
             assert_eq!(parse(&text[..cut]).unwrap(), None, "{cut}");
         }
         assert!(parse(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
-    }
-
-    #[test]
-    fn the_order_s_id_is_read_from_the_reply_form() {
-        let id = Uuid::now_v7();
-        let body = format!(r#"{{"code":"ok","data":{{"order_id":"{id}"}}}}"#);
-        assert_eq!(order_id(body.as_bytes()).unwrap(), id);
-        assert!(order_id(b"{}").is_err());
     }
 }

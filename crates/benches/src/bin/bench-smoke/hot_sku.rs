@@ -6,10 +6,11 @@
 
 use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, Utc};
+use millrace_benches::report::{Figure, Goal};
+use millrace_benches::statistics::of;
 use millrace_common::runtime::Clock;
 
 use crate::bench::{Bench, SKUS, place_all, sku};
-use crate::report::{Figure, Goal};
 
 const ORDERS: usize = 3000;
 const BUYERS: usize = 16;
@@ -25,8 +26,8 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
     let (mut hot, mut spread) = (Vec::new(), Vec::new());
     // The first backlog pays for cold caches and first connections.
     reservations_per_second(bench, Side::Spread).await?;
-    for _ in 0..bench.rounds {
-        for side in bench.shuffled([Side::Hot, Side::Spread]) {
+    for _ in 0..bench.rounds.count() {
+        for side in bench.rounds.shuffled([Side::Hot, Side::Spread]) {
             let rate = reservations_per_second(bench, side).await?;
             match side {
                 Side::Hot => hot.push(rate),
@@ -68,7 +69,7 @@ async fn reservations_per_second(bench: &mut Bench, side: Side) -> Result<f64> {
             .context("asking for the last reserved order")?;
     let span = last.context("no order was placed")? - first;
     let span = span.to_std().context("the last order was decided before the first hold")?;
-    Ok(crate::statistics::of(ORDERS) / span.as_secs_f64())
+    Ok(of(ORDERS) / span.as_secs_f64())
 }
 
 async fn first_hold(bench: &Bench, since: DateTime<Utc>) -> Result<(DateTime<Utc>, i64)> {

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use millrace_benches::http_client::status_of;
+use millrace_benches::report::{Figure, Goal};
 use millrace_system_tests::{PATIENCE, Service};
 
 use crate::bench::Bench;
-use crate::buyer::status_of;
-use crate::report::{Figure, Goal};
 
 /// Long enough for first connections, rebalances and health checks to be over.
 const IDLE: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
     let system = &bench.system;
     let services =
         [&system.order, &system.inventory, &system.audit, &system.log_ingest, &system.gateway];
-    for _ in 0..bench.rounds.min(ROUNDS_MAX) {
+    for _ in 0..bench.rounds.count().min(ROUNDS_MAX) {
         for (service, figures) in services.iter().zip(figures.chunks_mut(2)) {
             let stopped = service.stop().await;
             ensure!(stopped == Some(0), "a service ended with {stopped:?}");
