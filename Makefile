@@ -2,8 +2,8 @@
 # `make help` lists the targets; README.md says what comes after `make up`.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help tools build up down logs status demo token pay trace check fmt clippy docs-check test bench-smoke topics \
-        docs images helm-check deps-check
+.PHONY: help tools build up down logs status demo token pay trace check fmt clippy docs-check test bench-smoke \
+        bench-messaging drill-messaging topics docs images helm-check deps-check
 
 include deploy/local/ports.env
 TARGET := $(or $(CARGO_TARGET_DIR),target)/debug
@@ -11,7 +11,7 @@ DEVSTACK := $(TARGET)/devstack
 MILLRACE := $(TARGET)/millrace
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: tools build ## Start everything, wait until it is ready, print addresses and a first order
 	@$(DEVSTACK) up
@@ -46,6 +46,14 @@ test: tools build ## All tests on real PostgreSQL, Redis and Kafka
 bench-smoke: tools ## Speed as ratios, on release binaries; ARGS=--json for machines
 	cargo build --release --workspace --bins
 	@$(or $(CARGO_TARGET_DIR),target)/release/bench-smoke $(ARGS)
+
+bench-messaging: tools ## The messaging crates beside a bare client, as ratios; ARGS=--json for machines
+	cargo build --release -p millrace-benches --bin bench-messaging
+	@$(or $(CARGO_TARGET_DIR),target)/release/bench-messaging $(ARGS)
+
+drill-messaging: tools ## A storm of kills, freezes, joins and leaves, and its verdict; SEED=n replays, SECS=60, ARGS=
+	cargo build -p millrace-drills
+	@$(TARGET)/messaging-drill storm $(if $(SEED),--seed $(SEED)) --seconds $(or $(SECS),60) $(ARGS)
 
 topics: build ## Compare the local broker's topics with the topic table
 	@MILLRACE__KAFKA__BROKERS=127.0.0.1:$(KAFKA_PORT) $(MILLRACE) topics diff --profile local

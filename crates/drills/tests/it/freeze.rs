@@ -1,0 +1,79 @@
+//! A member that stands still past its session and goes on as if nothing had happened.
+
+use futures::future::join;
+use millrace_drills::arena::Shape;
+use millrace_drills::fate::Fates;
+use millrace_drills::member::{Protocol, SinkKind};
+
+use crate::harness::{PATIENCE, arena, finish_well};
+
+const RECORDS: usize = 300;
+
+fn shape(sink: SinkKind, protocol: Protocol) -> Shape {
+    let fates = Fates { permanent_per_mille: 50, work_ms: 30, ..Fates::default() };
+    Shape { protocol, fates, ..Shape::new(sink) }
+}
+
+/// The frozen one goes on while the other is busy with what it had in hand.
+async fn survived(sink: SinkKind, protocol: Protocol) {
+    let arena = arena(shape(sink, protocol)).await;
+    let first = arena.start(&[]).unwrap();
+    arena.feed(RECORDS).await.unwrap();
+    arena.begun(Some(&first.name), 40, PATIENCE).await.unwrap();
+    let frozen = arena.freeze(&first);
+    let second = arena.start(&[]).unwrap();
+    arena.begun(Some(&second.name), 8, PATIENCE).await.unwrap();
+    arena.thaw(&first, frozen);
+    let ledger = finish_well(&arena, vec![first, second]).await.ledger;
+    assert!(ledger.done + ledger.dead >= RECORDS);
+    assert_eq!(ledger.zombies, 1);
+}
+
+async fn survived_in_a_transaction(sink: SinkKind, protocol: Protocol) {
+    let arena = arena(shape(sink, protocol)).await;
+    let first = arena.start(&["--freeze-before-commit", "20"]).unwrap();
+    arena.feed(RECORDS).await.unwrap();
+    let frozen = arena.frozen(&first, PATIENCE).await.unwrap();
+    let second = arena.start(&[]).unwrap();
+    arena.begun(Some(&second.name), 40, PATIENCE).await.unwrap();
+    arena.thaw(&first, frozen);
+    let ledger = finish_well(&arena, vec![first, second]).await.ledger;
+    assert_eq!((ledger.done + ledger.dead, ledger.zombies), (RECORDS, 1));
+}
+
+async fn survived_under_both_protocols(sink: SinkKind) {
+    join(survived(sink, Protocol::Classic), survived(sink, Protocol::Consumer)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_with_a_database_may_stand_still_past_its_session() {
+    survived_under_both_protocols(SinkKind::Inbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_with_epochs_may_stand_still_past_its_session() {
+    survived_under_both_protocols(SinkKind::Epochs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_without_a_database_may_stand_still_past_its_session() {
+    survived_under_both_protocols(SinkKind::Notes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_may_stand_still_between_inbox_insert_and_commit() {
+    join(
+        survived_in_a_transaction(SinkKind::Inbox, Protocol::Classic),
+        survived_in_a_transaction(SinkKind::Inbox, Protocol::Consumer),
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_may_stand_still_between_epoch_check_and_commit() {
+    join(
+        survived_in_a_transaction(SinkKind::Epochs, Protocol::Classic),
+        survived_in_a_transaction(SinkKind::Epochs, Protocol::Consumer),
+    )
+    .await;
+}
