@@ -90,7 +90,9 @@ pub struct EffectRow {
     pub member: String,
     /// The epoch it wrote under, if any.
     pub epoch: Option<i64>,
-    /// The partition that the epoch is of.
+    /// The topic that the epoch is of.
+    pub topic: String,
+    /// And the partition.
     pub partition: i32,
     /// The order in which the store took the effects: higher is later. Exact within one key and within one
     /// partition's epochs, because both are taken under a lock.

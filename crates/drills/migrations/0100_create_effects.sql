@@ -4,6 +4,7 @@ create table effects (
     position bigint generated always as identity primary key,
     id uuid not null,
     member text not null,
+    topic text not null,
     partition int not null,
     key text not null,
     epoch bigint,

@@ -9,9 +9,9 @@ use std::ffi::{CStr, CString, c_char};
 use millrace_envelope::TopicName;
 use rdkafka::ClientContext;
 use rdkafka::bindings::{
-    rd_kafka_header_cnt, rd_kafka_header_get_all, rd_kafka_headers_t, rd_kafka_message_headers,
     rd_kafka_consumer_group_metadata, rd_kafka_consumer_group_metadata_destroy,
     rd_kafka_consumer_group_metadata_generation_id, rd_kafka_consumer_group_metadata_member_id,
+    rd_kafka_header_cnt, rd_kafka_header_get_all, rd_kafka_headers_t, rd_kafka_message_headers,
     rd_kafka_oauthbearer_set_token,
 };
 use rdkafka::client::{Client, OAuthToken};
@@ -96,7 +96,10 @@ pub(crate) fn end_fatally<C: ClientContext>(client: &Client<C>) {
 ///
 /// The Rust client reads the name of a header as UTF-8 and panics when it isn't, which any producer can bring about.
 /// Here names are read as bytes.
-#[expect(unsafe_code, reason = "the Rust client has no form of reading headers that takes any bytes")]
+#[expect(
+    unsafe_code,
+    reason = "the Rust client has no form of reading headers that takes any bytes"
+)]
 pub(crate) fn record(message: &BorrowedMessage<'_>, topic: TopicName) -> RawRecord {
     let (partition, offset) = (message.partition(), message.offset());
     let mut record = RawRecordBuilder::new(topic, partition, offset, message.timestamp());
@@ -128,8 +131,8 @@ fn header_parts<'a>(headers: *mut rd_kafka_headers_t) -> Vec<(&'a [u8], Option<&
         // `size` bytes or null.
         unsafe {
             rd_kafka_header_get_all(headers, index, &raw mut name, &raw mut value, &raw mut size);
-            let value = (!value.is_null())
-                .then(|| std::slice::from_raw_parts(value.cast::<u8>(), size));
+            let value =
+                (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), size));
             parts.push((CStr::from_ptr(name).to_bytes(), value));
         }
     }

@@ -7,9 +7,9 @@ use std::marker::PhantomData;
 use millrace_envelope::{ErrorCode, MessageContext, TopicName};
 use millrace_resilience::{Class, Classify};
 
+use crate::codes;
 use crate::epoch::Epoch;
 use crate::message::Message;
-use crate::codes;
 
 /// Handles the records of one consumer group on one topic.
 ///
@@ -84,10 +84,7 @@ impl Outcome {
     }
 
     /// Give it up, for this reason.
-    pub fn dead(
-        code: &'static ErrorCode,
-        source: impl Into<Box<dyn Error + Send + Sync>>,
-    ) -> Self {
+    pub fn dead(code: &'static ErrorCode, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Dead(HandlerError::permanent(code, source))
     }
 }

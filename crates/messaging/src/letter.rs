@@ -39,8 +39,5 @@ pub struct DeadLetter {
 /// Keeps dead letters so that they can't be lost: the `dead` outcome and the letter in one commit.
 pub trait DeadLetterStore: Send + Sync + 'static {
     /// Keeps the letter; a repeat of one that is kept, or of a message that is done, changes nothing and is no error.
-    fn bury(
-        &self,
-        letter: DeadLetter,
-    ) -> BoxFuture<'_, Result<(), Box<dyn Error + Send + Sync>>>;
+    fn bury(&self, letter: DeadLetter) -> BoxFuture<'_, Result<(), Box<dyn Error + Send + Sync>>>;
 }

@@ -21,8 +21,8 @@ pub use consumer::{
 pub use epoch::{Epoch, EpochStore};
 pub use handler::{Batch, Delivery, Each, Handler, HandlerError, Outcome, Outcomes, each};
 pub use letter::{DeadLetter, DeadLetterStore, RawOutgoing};
-pub use metrics::QueueCounts;
 pub use message::{Message, RawMessage, RawRecord, Unreadable};
+pub use metrics::QueueCounts;
 pub use producer::queue::{
     Left, OverflowPolicy, ProducerQueue, QueueOptions, Refusal, Refused, Undelivered,
 };

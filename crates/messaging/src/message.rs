@@ -177,8 +177,7 @@ impl RawRecord {
 
     /// An id that a repeat of this very record has too, for records whose format has none.
     pub(crate) fn position_id(&self, broker_topic: &str, group: ConsumerGroup) -> Uuid {
-        let name =
-            format!("{broker_topic}/{}/{}/{}", self.partition, self.offset, group.as_str());
+        let name = format!("{broker_topic}/{}/{}/{}", self.partition, self.offset, group.as_str());
         Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
     }
 

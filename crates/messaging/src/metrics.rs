@@ -5,8 +5,8 @@ mod queues;
 use std::sync::LazyLock;
 
 use millrace_telemetry::metrics::{
-    DELIVERY_BUCKETS, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, counter_vec, gauge_vec,
-    histogram_vec,
+    DELIVERY_BUCKETS, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, counter_vec,
+    gauge_vec, histogram_vec,
 };
 
 pub use queues::QueueCounts;

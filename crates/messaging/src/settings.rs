@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use millrace_runtime::settings::{
-    ByteSize, Layers, Problems, Secret, Validate, duration, load,
-};
 use millrace_resilience::Backoff;
+use millrace_runtime::settings::{ByteSize, Layers, Problems, Secret, Validate, duration, load};
 use serde::Deserialize;
 
 use crate::RetryPolicy;

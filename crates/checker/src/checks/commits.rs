@@ -53,11 +53,8 @@ fn in_hand<'h>(facts: &Facts<'h>, place: Place<'_>, index: usize) -> Option<&'h 
     if facts.letters > 0 || facts.settled.iter().any(|(note, _)| note.index < index) {
         return None;
     }
-    let last = facts
-        .starts
-        .iter()
-        .rfind(|start| start.place == place && start.note.index < index)?
-        .note;
+    let last =
+        facts.starts.iter().rfind(|start| start.place == place && start.note.index < index)?.note;
     let ended = facts
         .failed
         .iter()

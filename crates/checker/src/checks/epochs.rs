@@ -6,19 +6,20 @@ use uuid::Uuid;
 
 use crate::anomaly::{Anomaly, AnomalyName};
 use crate::promises::Promises;
-use crate::view::View;
+use crate::view::{Partition, View};
 
 pub(super) fn check(view: &View<'_>, promises: &Promises) -> Vec<Anomaly> {
     if !promises.epochs {
         return Vec::new();
     }
     let mut found = Vec::new();
-    let mut highest: BTreeMap<i32, (i64, &str)> = BTreeMap::new();
+    let mut highest: BTreeMap<Partition<'_>, (i64, &str)> = BTreeMap::new();
     for Write { partition, epoch, member, id } in writes(view) {
         let (before, owner) = *highest.entry(partition).or_insert((epoch, member));
         if epoch < before {
+            let (topic, partition) = partition;
             let text = format!(
-                "partition {partition}: {member} wrote {id} under epoch {epoch} after {owner} under {before}"
+                "{topic}/{partition}: {member} wrote {id} under epoch {epoch} after {owner} under {before}"
             );
             found.push(Anomaly::new(AnomalyName::StaleEpoch, text));
         } else {
@@ -29,7 +30,7 @@ pub(super) fn check(view: &View<'_>, promises: &Promises) -> Vec<Anomaly> {
 }
 
 struct Write<'h> {
-    partition: i32,
+    partition: Partition<'h>,
     epoch: i64,
     member: &'h str,
     id: Uuid,
@@ -42,7 +43,8 @@ fn writes<'h>(view: &View<'h>) -> Vec<Write<'h>> {
     rows.sort_by_key(|row| row.position);
     rows.into_iter()
         .filter_map(|row| {
-            let (partition, member, id) = (row.partition, row.member.as_str(), row.id);
+            let partition = (row.topic.as_str(), row.partition);
+            let (member, id) = (row.member.as_str(), row.id);
             Some(Write { partition, epoch: row.epoch?, member, id })
         })
         .collect()
@@ -56,7 +58,7 @@ fn noted<'h>(view: &View<'h>) -> Vec<Write<'h>> {
             let begun =
                 facts.starts.iter().rfind(|s| s.note.by == note.by && s.note.index < note.index);
             if let (Some(epoch), Some(begun)) = (*epoch, begun) {
-                let partition = begun.place.partition.1;
+                let partition = begun.place.partition;
                 writes.push((note.index, Write { partition, epoch, member: note.by, id: *id }));
             }
         }

@@ -7,26 +7,28 @@ use crate::history::{Event, What};
 use crate::promises::Promises;
 use crate::view::{Partition, View};
 
-/// A member's notes of assignments come from another task than those of its handlers and may be this much later; a
-/// start is not held against a member that notes the partition's assignment within this time.
+/// A member's notes of its partitions come from another task than those of its handlers and may be this much later or
+/// earlier: a start is not held against a member that notes the partition's assignment within this time, nor one that
+/// was on its way when the partition was asked for; giving it back waits for what was begun.
 const NOTE_LAG_US: i64 = 300_000;
 
 pub(super) fn check(view: &View<'_>, _: &Promises) -> Vec<Anomaly> {
     let mut found = Vec::new();
-    // By member and partition: true from a revocation to the next assignment.
-    let mut given_back: BTreeMap<(&str, Partition<'_>), bool> = BTreeMap::new();
+    // By member and partition: when it was given back, until the next assignment.
+    let mut given_back: BTreeMap<(&str, Partition<'_>), i64> = BTreeMap::new();
     for (index, event) in view.history.events.iter().enumerate() {
         let by = event.by.as_str();
         match &event.what {
             What::Assigned { topic, partition } => {
-                given_back.insert((by, (topic, *partition)), false);
+                given_back.remove(&(by, (topic.as_str(), *partition)));
             }
             What::Revoked { topic, partition } | What::Lost { topic, partition } => {
-                given_back.insert((by, (topic, *partition)), true);
+                given_back.insert((by, (topic, *partition)), event.at_us);
             }
             What::Started { id, topic, partition, offset, .. } => {
                 let owned = (by, (topic.as_str(), *partition));
-                if given_back.get(&owned) == Some(&true)
+                let late = |since: &i64| event.at_us - since > NOTE_LAG_US;
+                if given_back.get(&owned).is_some_and(late)
                     && !assigned_soon(&view.history.events[index..], owned)
                 {
                     let text = format!(

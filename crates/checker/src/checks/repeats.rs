@@ -16,11 +16,10 @@ pub(super) fn check(view: &View<'_>, promises: &Promises) -> Vec<Anomaly> {
     let mut found = Vec::new();
     for (id, facts) in &view.records {
         for (again, finished, partition) in repeats(facts) {
-            let went_us = owner_went(view, finished, partition).filter(|went| *went <= again.at_us);
-            // Begun while its owner was still there: by a zombie that had it in memory, which is no replay.
-            if went_us.is_none() && view.zombies.contains(again.by) {
+            if from_memory(view, finished, again, partition) {
                 continue;
             }
+            let went_us = owner_went(view, finished, partition).filter(|went| *went <= again.at_us);
             let known_us = went_us.unwrap_or(again.at_us) - finished.at_us;
             if known_us > window_us {
                 let text = format!(
@@ -44,6 +43,24 @@ fn repeats<'f, 'h>(
         let finished = finished.filter(|finished| finished.index < start.note.index)?;
         Some((start.note, finished, start.place.partition))
     })
+}
+
+/// True of a zombie that goes on with what it had read before its partition was taken: that is no replay.
+fn from_memory(
+    view: &View<'_>,
+    finished: Note<'_>,
+    again: Note<'_>,
+    partition: Partition<'_>,
+) -> bool {
+    let events = &view.history.events;
+    let until = events.partition_point(|event| event.at_us <= again.at_us + NOTE_LAG_US);
+    let owner = || {
+        events[finished.index..until].iter().any(|event| {
+            matches!(&event.what, What::Assigned { topic, partition: number }
+                if event.by == again.by && (topic.as_str(), *number) == partition)
+        })
+    };
+    view.zombies.contains(again.by) && !owner()
 }
 
 /// When the member that finished a record stopped being able to commit it.

@@ -237,7 +237,8 @@ impl Maker {
         self.position += 1;
         let position = self.position;
         let member = by.to_owned();
-        let row = EffectRow { id, member, epoch: None, partition, position, emitted: None };
+        let topic = TOPIC.to_owned();
+        let row = EffectRow { id, member, epoch: None, topic, partition, position, emitted: None };
         match self.plan.flavour {
             Flavour::Plain | Flavour::Partition => {
                 self.note(by, What::Effect { id, epoch: None });

@@ -295,7 +295,8 @@ fn effect_of_nothing(history: &mut History) -> Option<()> {
     if let Some(rows) = &mut history.finals.effects {
         let member = "m0-0".to_owned();
         let position = i64::MAX / 4;
-        rows.push(EffectRow { id, member, epoch: None, partition: 0, position, emitted: None });
+        let (topic, partition, emitted) = (TOPIC.to_owned(), 0, None);
+        rows.push(EffectRow { id, member, epoch: None, topic, partition, position, emitted });
         return Some(());
     }
     let last = history.events.last()?.clone();
@@ -352,6 +353,8 @@ fn handle_after_revoke(history: &mut History, dice: &mut Dice) -> Option<()> {
     let What::Started { topic, partition, .. } = again.what.clone() else { return None };
     again.at_us = history.events.last()?.at_us;
     let revoked = Event { what: What::Revoked { topic, partition }, ..again.clone() };
+    // Long after it was asked for the partition.
+    again.at_us += 1_000_000;
     history.events.extend([revoked, again]);
     Some(())
 }

@@ -73,7 +73,7 @@ impl Depot {
         let topics = stack.topics(&namespace, &[TopicSpec::new(TOPIC.as_str(), 1)]).await;
         let permits = Arc::new(Semaphore::new(0));
         let (open, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let mut chassis = {
+        let chassis = {
             let settings: Settings = load_settings(None, environment(stack, &namespace)).unwrap();
             let mut chassis = Chassis::new(&settings);
             let (permits, open, done) =

@@ -88,13 +88,14 @@ struct Effect {
     position: i64,
     id: Uuid,
     member: String,
+    topic: String,
     partition: i32,
     epoch: Option<i64>,
     emitted: Option<Uuid>,
 }
 
 async fn effects(pool: &PgPool) -> Result<Vec<EffectRow>> {
-    let statement = "select position, id, member, partition, epoch, emitted from effects";
+    let statement = "select position, id, member, topic, partition, epoch, emitted from effects";
     let rows: Vec<Effect> =
         sqlx::query_as(statement).fetch_all(pool).await.context("reading the effects")?;
     Ok(rows
@@ -103,6 +104,7 @@ async fn effects(pool: &PgPool) -> Result<Vec<EffectRow>> {
             id: row.id,
             member: row.member,
             epoch: row.epoch,
+            topic: row.topic,
             partition: row.partition,
             position: row.position,
             emitted: row.emitted,

@@ -74,6 +74,7 @@ impl Arena<'_> {
         // What it noted until it was gone stands behind this note or before it; what it committed does not matter by then.
         let at_us = self.notes.now_us();
         member.process.kill_9();
+        self.keep_output(&member);
         self.notes.note_at(at_us, What::Ended { member: member.name });
     }
 
@@ -133,6 +134,7 @@ impl Arena<'_> {
         let status = status.map_err(|_| {
             anyhow::anyhow!("{} didn't stop:\n{}", member.name, member.process.output())
         })?;
+        self.keep_output(&member);
         self.notes.note(What::Ended { member: member.name.clone() });
         // Without a word to SIGTERM ends only who hasn't begun: listening is the first thing that a member does.
         let unborn = status.signal() == Some(Signal::SIGTERM as i32);
@@ -143,6 +145,14 @@ impl Arena<'_> {
             member.process.output()
         );
         Ok(())
+    }
+
+    /// Its output lies beside its notes, for whoever has to find out what it thought.
+    fn keep_output(&self, member: &Member) {
+        let file = self.directory().join(format!("{}.log", member.name));
+        if let Err(error) = std::fs::write(&file, member.process.output()) {
+            tracing::warn!(%error, "the output of {} was not kept", member.name);
+        }
     }
 
     /// Kills the broker and starts it again; the stack must be the drill's own.

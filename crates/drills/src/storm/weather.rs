@@ -48,9 +48,7 @@ impl Weather<'_, '_> {
             crew.tend(Instant::now()).await?;
             self.churn(&mut crew, &mut dice)?;
             let fault = Fault::draw(&mut dice);
-            self.strike(fault, &mut crew, &mut dice)
-                .await
-                .with_context(|| format!("{fault:?}"))?;
+            self.strike(fault, &mut crew, &mut dice).await.with_context(|| format!("{fault:?}"))?;
             beat.await;
         }
         if crew.working() == 0 {
@@ -69,12 +67,7 @@ impl Weather<'_, '_> {
         Ok(())
     }
 
-    async fn strike(
-        &self,
-        fault: Fault,
-        crew: &mut Crew<'_, '_>,
-        dice: &mut Dice,
-    ) -> Result<()> {
+    async fn strike(&self, fault: Fault, crew: &mut Crew<'_, '_>, dice: &mut Dice) -> Result<()> {
         match fault {
             Fault::Kill => {
                 crew.kill(dice);

@@ -1,5 +1,7 @@
 //! A member that dies between two steps, at every crash point that its sink meets, and the one that comes after it.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use millrace_drills::arena::Shape;
 use millrace_drills::fate::Fates;
@@ -75,4 +77,20 @@ async fn under_the_brokers_own_protocol_a_member_may_die_around_every_commit() {
         CrashPoint::AfterOffsetCommit,
     ];
     all_survived(shape(SinkKind::Inbox, Protocol::Consumer), &points).await;
+}
+
+/// Nothing keeps the first member from committing: it is alone, nothing dies, and the broker is well.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_only_the_holes_and_the_last_second_are_repeated() {
+    let fates = Fates { slow_per_mille: 20, slow_ms: 1500, work_ms: 30, ..Fates::default() };
+    let replay_window = Some(Duration::from_secs(1));
+    let shape = Shape { fates, replay_window, keys: 24, ..Shape::new(SinkKind::Notes) };
+    let arena = arena(shape).await;
+    let first = arena.start(&["--concurrency", "24"]).unwrap();
+    arena.feed(1600).await.unwrap();
+    arena.begun(Some(&first.name), 1000, PATIENCE).await.unwrap();
+    arena.kill(first);
+    let second = arena.start(&["--concurrency", "24"]).unwrap();
+    let ledger = finish_well(&arena, vec![second]).await.ledger;
+    assert_eq!((ledger.done, ledger.zombies), (1600, 0));
 }

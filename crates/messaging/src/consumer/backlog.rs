@@ -8,9 +8,13 @@ use super::watermarks::Watermark;
 pub(super) struct Backlog {
     /// The client said that it has read to the end, and nothing came since.
     at_end: bool,
+    /// When it said so last.
+    read_at: Option<Instant>,
     /// The end as the broker told it after the client had read to the end.
     end_when_read: Option<i64>,
     watermark: Option<Watermark>,
+    /// Nothing is fetched just now: the end moves without being read.
+    stopped: bool,
     /// Since when the broker answers that it has records, while none arrives.
     unread_since: Option<Instant>,
 }
@@ -27,18 +31,29 @@ impl Backlog {
     /// or by records of a transaction that was aborted.
     pub(super) fn reached_end(&mut self) {
         self.at_end = true;
+        self.read_at = Some(Instant::now());
         self.end_when_read = None;
         self.unread_since = None;
     }
 
-    /// The flow into it changed, or the broker did not answer: what is unread now is explained by that.
+    /// The flow into it was stopped or resumed. What the broker tells meanwhile says nothing about where was read to.
+    pub(super) fn flows(&mut self, stopped: bool) {
+        self.stopped = stopped;
+        self.read_at = Some(Instant::now());
+        self.explained();
+    }
+
+    /// The broker did not answer, or the flow changed: what is unread now is explained by that.
     pub(super) fn explained(&mut self) {
         self.unread_since = None;
     }
 
     /// Takes what the broker told; `position` is what would be committed, `held` the records in memory.
     pub(super) fn know(&mut self, watermark: Watermark, position: Option<i64>, held: usize) {
-        if self.at_end && self.end_when_read.is_none() {
+        // An answer to a question from before may tell of an end that has long been read past: the next one would look
+        // like records that don't arrive.
+        let since = self.read_at.is_some_and(|read_at| watermark.asked_at >= read_at);
+        if self.at_end && since && !self.stopped && self.end_when_read.is_none() {
             self.end_when_read = Some(watermark.end);
         }
         self.watermark = Some(watermark);
@@ -54,11 +69,10 @@ impl Backlog {
     /// Records that are not finished, as far as the broker was asked.
     pub(super) fn lag(&self, position: Option<i64>, held: usize) -> Option<i64> {
         let watermark = self.watermark?;
-        if self.at_end {
+        if let (true, Some(read)) = (self.at_end, self.end_when_read) {
             // Offsets below the end that are never delivered don't wait for anybody.
             let held = i64::try_from(held).unwrap_or(i64::MAX);
-            let moved = self.end_when_read.map_or(0, |read| watermark.end - read);
-            return Some(held.saturating_add(moved.max(0)));
+            return Some(held.saturating_add((watermark.end - read).max(0)));
         }
         let finished = position.unwrap_or(watermark.base).max(watermark.base);
         Some((watermark.end - finished).max(0))
@@ -111,6 +125,30 @@ mod tests {
         backlog.know(at(8), None, 0);
         assert!(backlog.starves(LIMIT, later()));
         backlog.arrived();
+        assert!(!backlog.starves(LIMIT, later()));
+    }
+
+    #[test]
+    fn an_answer_from_before_the_end_was_read_is_not_taken_for_the_end() {
+        let mut backlog = Backlog::default();
+        let early = at(7);
+        backlog.arrived();
+        backlog.reached_end();
+        backlog.know(early, Some(7), 1);
+        backlog.know(at(8), Some(7), 1);
+        assert_eq!(backlog.lag(Some(7), 1), Some(1));
+        assert!(!backlog.starves(LIMIT, later()));
+    }
+
+    #[test]
+    fn what_comes_while_the_flow_is_stopped_lags() {
+        let mut backlog = Backlog::default();
+        backlog.reached_end();
+        backlog.flows(true);
+        backlog.know(at(9), Some(7), 0);
+        assert_eq!(backlog.lag(Some(7), 0), Some(2));
+        backlog.flows(false);
+        backlog.know(at(9), Some(7), 0);
         assert!(!backlog.starves(LIMIT, later()));
     }
 

@@ -39,9 +39,16 @@ pub(super) struct Point {
 pub(super) enum Question {
     Commit(Vec<Point>),
     /// Letters, and the offsets of the records they come from, in one transaction.
-    Publish { membership: Membership, letters: Vec<OutgoingLetter>, points: Vec<Point>, bound: Duration },
+    Publish {
+        membership: Membership,
+        letters: Vec<OutgoingLetter>,
+        points: Vec<Point>,
+        bound: Duration,
+    },
     /// What became of a transaction whose end was not answered.
-    Resolve { bound: Duration },
+    Resolve {
+        bound: Duration,
+    },
 }
 
 #[derive(Debug)]

@@ -40,7 +40,17 @@ impl Outbound {
         span: Span,
         now_ms: i64,
     ) -> Self {
-        Self { letter, item, failure, span, detail: Detail::Full, now_ms, failures: 0, not_before: None, sending: None }
+        Self {
+            letter,
+            item,
+            failure,
+            span,
+            detail: Detail::Full,
+            now_ms,
+            failures: 0,
+            not_before: None,
+            sending: None,
+        }
     }
 
     /// Opens the span of its publishing: in the trace of the record, below the attempt that failed, and linked to the

@@ -19,17 +19,17 @@ use std::time::{Duration, Instant};
 use millrace_resilience::Backoff;
 use millrace_runtime::{CancellationToken, Tasks};
 
+use super::ConsumerEvent;
 use super::call::Caller;
 use super::control::Control;
 use super::dispatch::Dispatch;
 use super::health::{Board, Trouble};
 use super::identity::Identity;
 use super::instance;
+use super::mode::Order;
 use super::runner::{RecordDispatch, Runner};
 use super::schedule::{Limits, Schedule};
 use super::session::Session;
-use super::ConsumerEvent;
-use super::mode::Order;
 use crate::epoch::EpochStore;
 use crate::{Handler, KafkaSettings};
 use state::{Ended, State};
@@ -60,18 +60,17 @@ impl<H: Handler> PollLoop<H> {
         let mut failures = 0;
         let backoff = Backoff::STANDARD;
         while !self.stopping() {
-            let session = match next
-                .take()
-                .map_or_else(|| Session::open(&self.settings, &self.identity), Ok)
-            {
-                Ok(session) => session,
-                Err(error) => {
-                    failures += 1;
-                    self.in_trouble(failures, format!("the client was not created: {error}"));
-                    self.pause(backoff.wait(failures));
-                    continue;
-                }
-            };
+            let session =
+                match next.take().map_or_else(|| Session::open(&self.settings, &self.identity), Ok)
+                {
+                    Ok(session) => session,
+                    Err(error) => {
+                        failures += 1;
+                        self.in_trouble(failures, format!("the client was not created: {error}"));
+                        self.pause(backoff.wait(failures));
+                        continue;
+                    }
+                };
             let opened = Instant::now();
             match self.run_session(session) {
                 Ended::Stopped => {}
@@ -110,7 +109,11 @@ impl<H: Handler> PollLoop<H> {
         let closed = state.close();
         let Identity { group, broker_group, .. } = &*self.identity;
         if !closed {
-            tracing::warn!(group, broker_group, "consumer did not leave its group in time; its session will time out");
+            tracing::warn!(
+                group,
+                broker_group,
+                "consumer did not leave its group in time; its session will time out"
+            );
         }
         let seconds = started.elapsed().as_secs();
         tracing::info!(group, broker_group, seconds, "consumer closed");
@@ -123,7 +126,13 @@ impl<H: Handler> PollLoop<H> {
 
     pub(super) fn in_trouble(&self, failures: u32, reason: String) {
         let Identity { group, broker_group, .. } = &*self.identity;
-        tracing::error!(group, broker_group, failures, reason, "consumer client ended and is opened again");
+        tracing::error!(
+            group,
+            broker_group,
+            failures,
+            reason,
+            "consumer client ended and is opened again"
+        );
         self.board.owns(0, 0);
         self.tell(Trouble { stalled: false, reason: Some(reason) });
     }

@@ -112,8 +112,7 @@ impl ConsumerContext for CallbackContext {
             return;
         }
         let elements = list.elements();
-        let partitions =
-            elements.iter().map(|e| (e.topic().to_owned(), e.partition())).collect();
+        let partitions = elements.iter().map(|e| (e.topic().to_owned(), e.partition())).collect();
         self.push(if assigned {
             self.connection.answered();
             ClientEvent::Assigned(partitions)

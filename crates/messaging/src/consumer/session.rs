@@ -52,11 +52,8 @@ impl Session {
             positions::ask(&asked, &partitions)
         });
         let writer = LetterWriter::new(settings, &identity.broker_group);
-        let mut committer = Committer {
-            consumer: Arc::clone(&consumer),
-            identity: Arc::clone(identity),
-            writer,
-        };
+        let mut committer =
+            Committer { consumer: Arc::clone(&consumer), identity: Arc::clone(identity), writer };
         let commits = Errands::start("kafka-commits", move |question| committer.run(question));
         Ok(Self {
             consumer,

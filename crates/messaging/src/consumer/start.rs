@@ -96,8 +96,7 @@ impl<H: Handler> Parts<'_, H> {
         handle.control.push(Arc::clone(&control));
         // Cancelled when the supervising task is dropped: a runtime that goes away takes the thread with it.
         let unsupervised = CancellationToken::new();
-        let session =
-            Session::open(self.settings, &identity).map_err(ConsumeError::Create)?;
+        let session = Session::open(self.settings, &identity).map_err(ConsumeError::Create)?;
         let poll_loop = PollLoop {
             settings: self.settings.clone(),
             identity: Arc::clone(&identity),

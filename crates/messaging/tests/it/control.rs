@@ -17,9 +17,23 @@ fn told(events: &mut Receiver<ConsumerEvent>) -> Vec<ConsumerEvent> {
 
 async fn wait_owned(member: &Member, count: usize) {
     wait_until("it owns its share", SOON, || async {
-        if member.handle.health().partition_count == count { Ok(()) } else { Err(member.handle.health()) }
+        if member.handle.health().partition_count == count {
+            Ok(())
+        } else {
+            Err(member.handle.health())
+        }
     })
     .await;
+}
+
+/// What is committed of each partition, and where it ends.
+async fn places(depot: &Depot) -> Vec<(Option<i64>, i64)> {
+    let mut places = Vec::new();
+    for partition in 0..4 {
+        let end = depot.stack.access().log_end(&depot.topic(), partition).await.unwrap();
+        places.push((depot.committed(partition).await, end));
+    }
+    places
 }
 
 async fn send_keys(depot: &Depot, count: u32) {
@@ -93,26 +107,26 @@ async fn a_pause_hands_nothing_over_also_after_a_rebalance_and_is_no_stall() {
     assert!(first.handle.paused());
     let parcels: Vec<(&str, u32)> = ids.iter().map(|id| (id.as_str(), 1)).collect();
     depot.send(&parcels).await;
-    wait_until("the lag tells of what waits", SOON, || async { first.handle.health().lag == 4 }).await;
+    wait_until("the lag tells of what waits", SOON, || async {
+        let lag = first.handle.health().lag;
+        if lag == 4 { Ok(()) } else { Err((lag, places(&depot).await)) }
+    })
+    .await;
     assert_eq!(depot.done().len(), before);
 
     // The second one works and takes half; what the first has left, and what comes back to it, stays paused.
     let second = depot.member(|_| async { Ok(()) });
     wait_owned(&second, 2).await;
     wait_owned(&first, 2).await;
-    wait_until("the second does its half", SOON, || async { depot.done().len() == before + 2 }).await;
+    wait_until("the second does its half", SOON, || async { depot.done().len() == before + 2 })
+        .await;
     second.leave().await;
     wait_owned(&first, 4).await;
     let parcels: Vec<(&str, u32)> = ids.iter().map(|id| (id.as_str(), 2)).collect();
     depot.send(&parcels).await;
     wait_until("all of it waits", SOON, || async {
-        let health = first.handle.health();
-        let mut ends = Vec::new();
-        for partition in 0..4 {
-            let end = depot.stack.access().log_end(&depot.topic(), partition).await.unwrap();
-            ends.push((depot.committed(partition).await, end));
-        }
-        if health.lag == 6 { Ok(()) } else { Err((health.lag, ends)) }
+        let lag = first.handle.health().lag;
+        if lag == 6 { Ok(()) } else { Err((lag, places(&depot).await)) }
     })
     .await;
     let paused = std::time::Instant::now();

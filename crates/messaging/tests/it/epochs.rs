@@ -98,7 +98,8 @@ async fn each_owner_hands_over_under_a_higher_number() {
     let mut numbers = Vec::new();
     for round in 0..3 {
         depot.send(&[("p", round)]).await;
-        let (member, seen) = member(&depot, &store, Mode::KeyShared, |_, _| async { Outcome::Done });
+        let (member, seen) =
+            member(&depot, &store, Mode::KeyShared, |_, _| async { Outcome::Done });
         wait_count(&seen, 1).await;
         assert_eq!(seen.lock().unwrap()[0].0, round);
         numbers.push(seen.lock().unwrap()[0].1);
@@ -163,7 +164,8 @@ async fn a_refused_number_is_drawn_again_and_the_record_handed_over_again() {
             });
             depot.send(&[("p", 0)]).await;
             wait_until("it is done", SOON, || async { depot.committed(0).await == Some(1) }).await;
-            let numbers: Vec<i64> = seen.lock().unwrap().iter().map(|(_, epoch, _)| *epoch).collect();
+            let numbers: Vec<i64> =
+                seen.lock().unwrap().iter().map(|(_, epoch, _)| *epoch).collect();
             assert!(numbers.is_sorted_by(|a, b| a < b), "{mode:?} {permanent}: {numbers:?}");
             assert!(*numbers.last().unwrap() >= 6, "{mode:?} {permanent}: {numbers:?}");
             assert_eq!(depot.stack.records(&depot.dead_letter_topic()).await, []);
@@ -182,11 +184,12 @@ async fn a_store_that_fails_or_panics_is_asked_again() {
     let parcels: Vec<String> = (0..20).map(|id| format!("p{id}")).collect();
     let parcels: Vec<(&str, u32)> = parcels.iter().map(|id| (id.as_str(), 0)).collect();
     depot.send(&parcels).await;
-    let reason = wait_until("the health says so", SOON, || async { member.handle.health().reason })
-        .await;
+    let reason =
+        wait_until("the health says so", SOON, || async { member.handle.health().reason }).await;
     assert!(reason.contains("epochs"), "{reason}");
     wait_count(&seen, 20).await;
     assert!(store.last() >= 2);
-    wait_until("it is well again", SOON, || async { member.handle.health().reason.is_none() }).await;
+    wait_until("it is well again", SOON, || async { member.handle.health().reason.is_none() })
+        .await;
     member.leave().await;
 }

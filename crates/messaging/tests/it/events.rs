@@ -79,10 +79,14 @@ async fn partitions_that_the_broker_takes_away_are_told_as_lost() {
     wait_until("the other has them", SOON, || async { other.handle.health().partition_count == 2 })
         .await;
     stack.kafka_proxy().pass();
-    let ConsumerEvent::Lost { mut partitions } = next(&mut events).await else { panic!("not lost") };
+    let ConsumerEvent::Lost { mut partitions } = next(&mut events).await else {
+        panic!("not lost")
+    };
     partitions.sort_unstable();
     assert_eq!(partitions, [0, 1]);
-    let ConsumerEvent::Assigned { partitions } = next(&mut events).await else { panic!("not back") };
+    let ConsumerEvent::Assigned { partitions } = next(&mut events).await else {
+        panic!("not back")
+    };
     assert_eq!(partitions.len(), 1, "they share again");
     cut_off.leave().await;
     other.leave().await;

@@ -203,7 +203,8 @@ async fn a_record_too_large_for_the_dead_letter_topic_holds_its_place_and_is_nev
     wait_until("its fate is known", SOON, || async {
         let letters = site.letters().await;
         let buried = letters.iter().any(|letter| letter.payload.as_ref() == Some(&large));
-        let waits = site.depot.committed(0).await.unwrap_or(0) == 0 && member.handle.health().lag > 0;
+        let waits =
+            site.depot.committed(0).await.unwrap_or(0) == 0 && member.handle.health().lag > 0;
         if buried {
             Ok("buried whole")
         } else if waits {

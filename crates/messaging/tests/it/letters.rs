@@ -145,7 +145,8 @@ async fn a_letter_that_its_store_refuses_keeps_its_record_and_is_stored_once_lat
         assert_eq!(member.handle.health().dead_lettered, 0);
         shelf.panics.store(false, Ordering::SeqCst);
         shelf.fails.store(false, Ordering::SeqCst);
-        wait_until("all is committed", SOON, || async { depot.committed(0).await == Some(2) }).await;
+        wait_until("all is committed", SOON, || async { depot.committed(0).await == Some(2) })
+            .await;
         member.leave().await;
         events
     };
@@ -184,7 +185,9 @@ async fn a_letter_too_large_with_its_texts_goes_without_and_one_too_large_anyway
     for letter in &letters {
         let header = |name: &str| {
             let found = letter.headers.iter().find(|(key, _)| key == name.as_bytes());
-            found.and_then(|(_, value)| value.clone()).map(|value| String::from_utf8(value).unwrap())
+            found
+                .and_then(|(_, value)| value.clone())
+                .map(|value| String::from_utf8(value).unwrap())
         };
         assert_eq!(header("kafka_dlt-exception-fqcn").as_deref(), Some(NO_ADDRESS.code));
         assert_eq!(header("kafka_dlt-exception-stacktrace").as_deref(), Some(""));
@@ -221,15 +224,19 @@ async fn a_member_that_was_put_out_can_not_publish_a_letter() {
         })
     };
     depot.send(&[("p", 0)]).await;
-    wait_until("the zombie has it in hand", SOON, || async { in_hand.load(Ordering::SeqCst) }).await;
+    wait_until("the zombie has it in hand", SOON, || async { in_hand.load(Ordering::SeqCst) })
+        .await;
     stack.kafka_proxy().freeze(Way::Both);
     depot.settings.brokers = direct;
     let owner = depot.member(|_| async { Err(no_address("the owner's word")) });
-    wait_until("the owner has given it up", SOON, || async { letters(&depot).await.len() == 1 }).await;
+    wait_until("the owner has given it up", SOON, || async { letters(&depot).await.len() == 1 })
+        .await;
     wait_until("it is committed", SOON, || async { depot.committed(0).await == Some(1) }).await;
     // Only now the zombie's call comes back, and its letter goes to a broker that answers again.
     gate.add_permits(1);
-    tokio::time::timeout(Duration::from_millis(300), std::future::pending::<()>()).await.unwrap_err();
+    tokio::time::timeout(Duration::from_millis(300), std::future::pending::<()>())
+        .await
+        .unwrap_err();
     stack.kafka_proxy().pass();
     owner.leave().await;
     wait_until("the zombie lives again", SOON, || async {

@@ -168,7 +168,11 @@ async fn two_members_share_and_nothing_is_lost_when_one_leaves_under_both_protoc
         wait_owned(&second, 4).await;
         wait_done(&depot, 160).await;
         for parcel in &parcels {
-            assert_eq!(depot.numbers(parcel), (0..10).collect::<Vec<u32>>(), "{protocol:?} {parcel}");
+            assert_eq!(
+                depot.numbers(parcel),
+                (0..10).collect::<Vec<u32>>(),
+                "{protocol:?} {parcel}"
+            );
         }
         second.leave().await;
     }

@@ -24,7 +24,8 @@ fn parcels(numbers: std::ops::Range<u32>) -> Vec<(String, u32)> {
 
 async fn send(depot: &Depot, numbers: std::ops::Range<u32>) {
     let parcels = parcels(numbers);
-    let parcels: Vec<(&str, u32)> = parcels.iter().map(|(id, number)| (id.as_str(), *number)).collect();
+    let parcels: Vec<(&str, u32)> =
+        parcels.iter().map(|(id, number)| (id.as_str(), *number)).collect();
     depot.send(&parcels).await;
 }
 
@@ -101,7 +102,8 @@ async fn after_a_kill_only_the_hole_and_what_finished_since_the_last_commit_is_r
 #[tokio::test]
 async fn metadata_of_somebody_else_is_ignored_and_moves_no_offset() {
     // Text of other tools, base64 of other things, a map that ends in its middle, one of another length.
-    let foreign = ["deployed by hand", "bm90IGEgbWFw", "TA==", "bAAAAA==", "{\"v\":1}", "AAAAAAAAAAA="];
+    let foreign =
+        ["deployed by hand", "bm90IGEgbWFw", "TA==", "bAAAAA==", "{\"v\":1}", "AAAAAAAAAAA="];
     let partitions = i32::try_from(foreign.len()).unwrap();
     let depot = Depot::open(partitions).await;
     for partition in 0..partitions {
@@ -126,8 +128,10 @@ async fn metadata_of_somebody_else_is_ignored_and_moves_no_offset() {
         let of: Vec<Seen> =
             depot.done().into_iter().filter(|seen| seen.partition == partition).collect();
         assert_eq!(offsets(&of), [4, 5, 6, 7, 8, 9], "partition {partition}");
-        wait_until("it is committed", SOON, || async { depot.committed(partition).await == Some(10) })
-            .await;
+        wait_until("it is committed", SOON, || async {
+            depot.committed(partition).await == Some(10)
+        })
+        .await;
     }
     assert_eq!(member.handle.health().left_out, 0);
     member.leave().await;
@@ -190,7 +194,11 @@ async fn intake_stops_when_the_map_is_full_and_goes_on_when_it_has_room() {
     .await;
     let below = usize::try_from(first).unwrap();
     let left_out = member.handle.health().left_out;
-    assert_eq!(depot.done().len(), usize::try_from(COUNT).unwrap(), "seed {seed}: {done} {left_out}");
+    assert_eq!(
+        depot.done().len(),
+        usize::try_from(COUNT).unwrap(),
+        "seed {seed}: {done} {left_out}"
+    );
     assert_eq!(left_out, u64::try_from(done - below).unwrap(), "seed {seed}");
     member.leave().await;
 }

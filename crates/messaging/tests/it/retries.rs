@@ -12,7 +12,9 @@ use millrace_messaging::{
 use millrace_resilience::Backoff;
 use millrace_testkit::{RawOutgoing, TestTopics, TopicSpec, wait_until};
 
-use crate::harness::{BROKEN_BELT, Depot, GROUP, Member, NO_ADDRESS, ParcelEvent, SOON, TOPIC, record};
+use crate::harness::{
+    BROKEN_BELT, Depot, GROUP, Member, NO_ADDRESS, ParcelEvent, SOON, TOPIC, record,
+};
 
 /// One hand-over.
 #[derive(Debug, Clone)]
@@ -65,8 +67,8 @@ fn attempts(book: &Book, parcel: &str) -> Vec<u32> {
 }
 
 async fn tiers(depot: &Depot, partitions: i32) -> TestTopics {
-    let specs = RetryTier::ALL
-        .map(|tier| TopicSpec::new(TOPIC.retry(GROUP, tier).as_str(), partitions));
+    let specs =
+        RetryTier::ALL.map(|tier| TopicSpec::new(TOPIC.retry(GROUP, tier).as_str(), partitions));
     depot.stack.topics(&depot.namespace, &specs).await
 }
 
@@ -110,7 +112,8 @@ async fn a_key_that_fails_waits_in_place_and_all_others_pass_it() {
             if fails && !mended.load(Ordering::SeqCst) { transient() } else { Outcome::Done }
         }))
     };
-    wait_until("the others are done", SOON, || async { book.lock().unwrap().len() >= 50 + 5 }).await;
+    wait_until("the others are done", SOON, || async { book.lock().unwrap().len() >= 50 + 5 })
+        .await;
     assert!(others.iter().all(|id| attempts(&book, id) == [1]), "each of them once");
     assert!(of(&book, "bad").iter().all(|handed| handed.number == 0), "its successors wait");
     assert_eq!(depot.committed(0).await.unwrap_or(0), 0);
@@ -165,7 +168,10 @@ async fn without_an_order_a_record_goes_three_times_in_place_then_through_the_re
         assert_eq!(letter.header_text("kafka_dlt-original-topic"), Some(depot.topic()));
         let origin = partition.to_be_bytes();
         assert_eq!(letter.header("kafka_dlt-original-partition"), Some(&origin[..]));
-        assert_eq!(letter.header_text("kafka_dlt-exception-fqcn").as_deref(), Some(BROKEN_BELT.code));
+        assert_eq!(
+            letter.header_text("kafka_dlt-exception-fqcn").as_deref(),
+            Some(BROKEN_BELT.code)
+        );
     }
     // Settled where it came from: what failed is on its way, and its partition is not held up.
     let source = depot.stack.access().log_end(&depot.topic(), partition).await.unwrap();
@@ -235,7 +241,11 @@ async fn a_record_is_given_up_when_its_time_is_over_and_its_key_goes_on() {
     let book = Book::default();
     let policy = RetryPolicy {
         give_up_after: Some(Duration::from_millis(600)),
-        backoff: Backoff { initial: Duration::from_millis(20), max: Duration::from_millis(100), ..Backoff::STANDARD },
+        backoff: Backoff {
+            initial: Duration::from_millis(20),
+            max: Duration::from_millis(100),
+            ..Backoff::STANDARD
+        },
         ..RetryPolicy::default()
     };
     let failing = consumer(&book, Mode::KeyShared, |handed| {

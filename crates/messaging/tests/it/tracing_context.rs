@@ -71,7 +71,8 @@ async fn a_delivery_continues_its_trace_and_names_its_cause() {
 }
 
 #[tokio::test]
-async fn the_sending_of_a_dead_letter_stands_in_the_trace_of_its_record_and_links_to_its_creation() {
+async fn the_sending_of_a_dead_letter_stands_in_the_trace_of_its_record_and_links_to_its_creation()
+{
     let spans = SpanCollector::start();
     let _telemetry = millrace_telemetry::init_for_tests("depot", &spans.endpoint());
     let depot = Depot::open(1).await;

@@ -107,9 +107,9 @@ impl Member<'_> {
 impl Consumption {
     /// What a handler call took at the mean.
     pub(crate) fn handler_seconds(&self) -> f64 {
-        let read = |counter: &AtomicU64| count(counter.load(Ordering::Relaxed));
-        let calls = read(&self.times.calls);
-        if calls > 0.0 { read(&self.times.nanos) / 1e9 / calls } else { 0.0 }
+        let calls = self.times.calls.load(Ordering::Relaxed);
+        let all = Duration::from_nanos(self.times.nanos.load(Ordering::Relaxed));
+        if calls > 0 { all.as_secs_f64() / count(calls) } else { 0.0 }
     }
 
     /// Leaves the group, and fails when something was left behind.

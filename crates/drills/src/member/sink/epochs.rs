@@ -58,7 +58,8 @@ impl Write {
         if !epoch::check(&mut transaction, &self.epoch).await? {
             return Err(SinkError::Stale);
         }
-        lane_lock(&mut transaction, &format!("partition {}", self.effect.partition)).await?;
+        lane_lock(&mut transaction, &format!("{}/{}", self.effect.topic, self.effect.partition))
+            .await?;
         effect_insert(&mut transaction, &self.effect).await?;
         self.freeze.pass();
         crash_point(CrashPoint::BeforeStateCommit);

@@ -9,6 +9,7 @@ use super::Work;
 pub(super) struct Effect {
     id: Uuid,
     member: String,
+    pub(super) topic: String,
     pub(super) partition: i32,
     key: String,
     epoch: Option<i64>,
@@ -23,7 +24,8 @@ impl Effect {
         emitted: Option<Uuid>,
     ) -> Self {
         let (member, key) = (member.to_owned(), work.key.to_owned());
-        Self { id: work.id, member, partition: work.partition, key, epoch, emitted }
+        let topic = work.topic.to_owned();
+        Self { id: work.id, member, topic, partition: work.partition, key, epoch, emitted }
     }
 }
 
@@ -44,11 +46,12 @@ pub(super) async fn effect_insert(
     effect: &Effect,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "insert into effects (id, member, partition, key, epoch, emitted) \
-         values ($1, $2, $3, $4, $5, $6)",
+        "insert into effects (id, member, topic, partition, key, epoch, emitted) \
+         values ($1, $2, $3, $4, $5, $6, $7)",
     )
     .bind(effect.id)
     .bind(&effect.member)
+    .bind(&effect.topic)
     .bind(effect.partition)
     .bind(&effect.key)
     .bind(effect.epoch)

@@ -51,8 +51,7 @@ impl<H: Handler> State<'_, H> {
         let owned = &self.owned;
         let points: Vec<Point> = self.dispatch.with(|schedule| {
             let mut point = |tenure: Tenure| {
-                let known =
-                    if proving.contains(&tenure) { None } else { commits.version(tenure) };
+                let known = if proving.contains(&tenure) { None } else { commits.version(tenure) };
                 let (version, commit) = schedule.commit_point(tenure.slot, known)?;
                 Some(Point { tenure, version, commit })
             };
@@ -191,7 +190,11 @@ impl<H: Handler> State<'_, H> {
         let backoff = &self.poll.caller.policy.backoff;
         if self.posting.failed(&mut letters, suspect, backoff, reason, now) {
             let group = self.poll.identity.group;
-            tracing::error!(group, reason, "letters were not published; their records wait with them");
+            tracing::error!(
+                group,
+                reason,
+                "letters were not published; their records wait with them"
+            );
         }
         if sabotage::on(Switch::SettleFailedLetter) {
             self.posting.posted = Some(letters);

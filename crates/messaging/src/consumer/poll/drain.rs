@@ -56,7 +56,9 @@ impl Drain {
         let running = rests.iter().any(|rest| rest.calls > 0);
         // Letters are given up with the calls: their records are not committed, so the next owner has them again.
         let letters = !self.abandoned && rests.iter().any(|rest| rest.letters > 0);
-        if self.out_of_time(now) || !(running || letters || rests.iter().any(|rest| rest.uncommitted)) {
+        if self.out_of_time(now)
+            || !(running || letters || rests.iter().any(|rest| rest.uncommitted))
+        {
             Step::Done
         } else if running || letters {
             Step::Finishing

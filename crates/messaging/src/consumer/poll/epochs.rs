@@ -69,8 +69,11 @@ impl<H: Handler> State<'_, H> {
         for tenure in self.dispatch.with(|schedule| schedule.take_stale()) {
             let owned = self.owned.get_mut(&tenure.slot).filter(|owned| owned.tenure == tenure);
             if let Some(owned) = owned {
-                tracing::info!(group = self.poll.identity.group, partition = tenure.slot.partition,
-                    "a sink refused the epoch; another one is drawn");
+                tracing::info!(
+                    group = self.poll.identity.group,
+                    partition = tenure.slot.partition,
+                    "a sink refused the epoch; another one is drawn"
+                );
                 owned.epoch = EpochState::Wanted;
             }
         }
@@ -85,8 +88,12 @@ impl<H: Handler> State<'_, H> {
                 }
                 Err(error) => {
                     let reason = millrace_telemetry::error_chain(error.as_ref());
-                    tracing::warn!(group = self.poll.identity.group, partition = tenure.slot.partition,
-                        reason, "epoch was not drawn; tried again");
+                    tracing::warn!(
+                        group = self.poll.identity.group,
+                        partition = tenure.slot.partition,
+                        reason,
+                        "epoch was not drawn; tried again"
+                    );
                     self.draws.reason = Some(reason);
                     EpochState::Wanted
                 }
@@ -124,12 +131,13 @@ impl<H: Handler> State<'_, H> {
 
     /// Partitions whose epoch waits for a commit; the commit that is asked for now proves it.
     pub(super) fn prove_epochs(&mut self) -> Vec<Tenure> {
-        let drawn = self.owned.values_mut().filter_map(|owned| match owned.epoch {
-            EpochState::Drawn(number) if !owned.leaving => {
-                owned.epoch = EpochState::Asked(number);
-                Some(owned.tenure)
+        let drawn = self.owned.values_mut().filter_map(|owned| {
+            let EpochState::Drawn(number) = owned.epoch else { return None };
+            if owned.leaving {
+                return None;
             }
-            _ => None,
+            owned.epoch = EpochState::Asked(number);
+            Some(owned.tenure)
         });
         drawn.collect()
     }

@@ -12,12 +12,12 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 
 use super::state::{Ended, State};
 use super::{POLL_WAIT, POLL_WAIT_BUSY};
+use crate::consumer::ConsumerEvent;
 use crate::consumer::lanes::{Item, LaneId};
 use crate::consumer::letters;
+use crate::consumer::mode::Order;
 use crate::consumer::schedule::{Flow, Marks, PartitionView};
 use crate::consumer::slot::Slot;
-use crate::consumer::ConsumerEvent;
-use crate::consumer::mode::Order;
 use crate::message::RawRecord;
 use crate::{Handler, ffi};
 use millrace_runtime::Clock;
@@ -145,9 +145,10 @@ impl<H: Handler> State<'_, H> {
         let code = error.rdkafka_error_code();
         if let KafkaError::MessageConsumptionFatal(fatal) = error {
             let reason = format!("the client ended fatally: {fatal}");
-            return Err(match fatal {
-                RDKafkaErrorCode::FencedInstanceId => Ended::Fenced(reason),
-                _ => Ended::Broken(reason),
+            return Err(if fatal == RDKafkaErrorCode::FencedInstanceId {
+                Ended::Fenced(reason)
+            } else {
+                Ended::Broken(reason)
             });
         }
         if code == Some(RDKafkaErrorCode::PollExceeded) {
@@ -229,7 +230,8 @@ impl<H: Handler> State<'_, H> {
     pub(super) fn control_flow(&mut self) {
         let settings = &self.poll.settings;
         let share = self.owned.len().max(1);
-        let bytes_max = usize::try_from(settings.in_flight_bytes_max.as_u64()).unwrap_or(usize::MAX);
+        let bytes_max =
+            usize::try_from(settings.in_flight_bytes_max.as_u64()).unwrap_or(usize::MAX);
         let marks = Marks {
             records_max: (settings.in_flight_records_max / share).max(1),
             bytes_max: (bytes_max / share).max(1),
@@ -248,7 +250,7 @@ impl<H: Handler> State<'_, H> {
             };
             list.add_partition(&self.poll.identity.source(slot).broker_topic, slot.partition);
             if let Some(owned) = self.owned.get_mut(&slot) {
-                owned.backlog.explained();
+                owned.backlog.flows(flow == Flow::Pause);
             }
         }
         let consumer = &self.session.consumer;

@@ -182,14 +182,22 @@ impl<H: Handler> State<'_, H> {
     /// past if this assignment went on behind it, so the session ends, and the next one begins at the committed offset.
     pub(super) fn log_went_back(&mut self, slot: Slot, offset: i64) -> Result<(), Ended> {
         let topic = &self.poll.identity.source(slot).broker_topic;
-        tracing::warn!(group = self.poll.identity.group, topic, partition = slot.partition, offset,
-            "the log went back; its records are taken from there");
+        tracing::warn!(
+            group = self.poll.identity.group,
+            topic,
+            partition = slot.partition,
+            offset,
+            "the log went back; its records are taken from there"
+        );
         metrics::log_went_back(self.poll.identity.group, self.poll.identity.origin.as_str());
         let gathered = self.owned.get(&slot).and_then(|owned| owned.gathered.first());
         let gathered = gathered.map(|(_, item)| item.offset);
         let position = self.dispatch.with(|schedule| schedule.view(slot)?.position).or(gathered);
         if position.is_some_and(|position| position < offset) {
-            let reason = format!("the log of partition {} was cut while records below the cut were unfinished", slot.partition);
+            let reason = format!(
+                "the log of partition {} was cut while records below the cut were unfinished",
+                slot.partition
+            );
             return Err(Ended::Broken(reason));
         }
         if let Some(owned) = self.owned.get(&slot) {
@@ -203,15 +211,32 @@ impl<H: Handler> State<'_, H> {
         let group = self.poll.identity.group;
         match &beginning.oddity {
             None => {}
-            Some(Oddity::Map(reason)) => tracing::warn!(group, topic, partition, reason,
-                "commit metadata is ignored: records finished above the offset are handled again"),
+            Some(Oddity::Map(reason)) => tracing::warn!(
+                group,
+                topic,
+                partition,
+                reason,
+                "commit metadata is ignored: records finished above the offset are handled again"
+            ),
             Some(Oddity::Deleted { from, to }) => {
-                tracing::error!(group, topic, partition, from, to,
-                    "records were deleted before this group read them: retention is shorter than its outage");
+                tracing::error!(
+                    group,
+                    topic,
+                    partition,
+                    from,
+                    to,
+                    "records were deleted before this group read them: retention is shorter than its outage"
+                );
                 metrics::deleted_unread(group, self.poll.identity.origin.as_str(), to - from);
             }
-            Some(Oddity::Ahead { committed, end }) => tracing::warn!(group, topic, partition, committed, end,
-                "the committed offset lies behind the end of the log, which is read from its beginning"),
+            Some(Oddity::Ahead { committed, end }) => tracing::warn!(
+                group,
+                topic,
+                partition,
+                committed,
+                end,
+                "the committed offset lies behind the end of the log, which is read from its beginning"
+            ),
         }
     }
 

@@ -98,8 +98,7 @@ impl Posting {
         for letter in all() {
             let place = place(letter.letter);
             any[place] = true;
-            ready[place] |=
-                over(letter.not_before) && over(self.destinations[place].not_before);
+            ready[place] |= over(letter.not_before) && over(self.destinations[place].not_before);
         }
         for (destination, any) in self.destinations.iter_mut().zip(any) {
             if !any {

@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use super::drain::{Drain, Rest, Step};
 use super::epochs::{Draws, EpochState};
+use super::ownership::Joining;
 use super::posting::Posting;
 use super::{PollLoop, SharedDispatch};
 use crate::Handler;
 use crate::consumer::backlog::Backlog;
 use crate::consumer::commit::Commits;
 use crate::consumer::lanes::{Item, LaneId};
-use super::ownership::Joining;
 use crate::consumer::schedule::Tenure;
 use crate::consumer::session::Session;
 use crate::consumer::slot::Slot;
@@ -60,11 +60,7 @@ pub(super) struct State<'a, H: Handler> {
 }
 
 impl<'a, H: Handler> State<'a, H> {
-    pub(super) fn new(
-        poll: &'a PollLoop<H>,
-        session: Session,
-        dispatch: SharedDispatch,
-    ) -> Self {
+    pub(super) fn new(poll: &'a PollLoop<H>, session: Session, dispatch: SharedDispatch) -> Self {
         Self {
             poll,
             session,

@@ -30,9 +30,10 @@ impl<H: Handler> State<'_, H> {
         if due && !self.owned.is_empty() && !self.session.watermarks.open() {
             self.lag_asked = Some(now);
             let identity = &self.poll.identity;
-            let places = self.owned.keys().map(|slot| {
-                (identity.source(*slot).broker_topic.clone(), slot.partition)
-            });
+            let places = self
+                .owned
+                .keys()
+                .map(|slot| (identity.source(*slot).broker_topic.clone(), slot.partition));
             self.session.watermarks.ask(places.collect());
         }
     }

@@ -119,8 +119,12 @@ struct Room {
 
 impl Room {
     fn new(seats: usize, concurrency: usize) -> Arc<Self> {
+        Self::with_flood(seats, concurrency, 1000)
+    }
+
+    fn with_flood(seats: usize, concurrency: usize, flood: u32) -> Arc<Self> {
         let portion = Portion { lanes: 1, records: 1, bytes: usize::MAX };
-        let mut schedule = Schedule::new(Limits { concurrency, portion, flood: 1000 });
+        let mut schedule = Schedule::new(Limits { concurrency, portion, flood });
         let clock = Clock::new();
         let tracker = OffsetTracker::new(Some(0), CompletedMap::default());
         let tenure = schedule.assign(SLOT, tracker, false, clock.now());
@@ -270,6 +274,45 @@ fn a_seat_with_room_is_found_beside_full_ones() {
         assert!(looks <= 3 * LOOKS_PER_RECORD, "{looks}");
     };
     shuttle::check_random(scenario, ORDERS);
+}
+
+#[test]
+fn the_success_that_ends_a_flood_calls_the_other_runners() {
+    let scenario = || {
+        let room = Room::with_flood(3, 3, 1);
+        let (runners, called) = runners(&room, 3);
+        room.push([(1, 0)]);
+        called.recv().unwrap().end(Fate::Retry(1_000_000));
+        while room.dispatch.with(|schedule| schedule.view(SLOT).unwrap().calls) > 0 {
+            thread::yield_now();
+        }
+        room.push([(2, 1), (3, 2), (4, 3)]);
+        called.recv().unwrap().end(Fate::Done);
+        // Each seat has room for one, so they are begun by two runners at least.
+        let both = [called.recv().unwrap(), called.recv().unwrap()];
+        both.iter().for_each(|call| call.end(Fate::Done));
+        let (handler, _done) = handler(called, |_| Fate::Done);
+        go_home(&room, runners, handler);
+    };
+    shuttle::check_random(scenario, ORDERS);
+}
+
+#[test]
+fn a_runner_whose_handler_computes_does_not_keep_the_signal_from_one_that_waits() {
+    let scenario = || {
+        let room = Room::new(2, 4);
+        let look = |seat| {
+            let now = room.clock.now();
+            let found = room.dispatch.exchange(seat, 0, &mut Vec::new(), &mut Vec::new(), now);
+            assert!(found.due.is_none() && !found.closed);
+        };
+        [0, 1].into_iter().for_each(look);
+        let poll = || room.dispatch.poll_signal(1, &Context::from_waker(Waker::noop()));
+        assert!(poll().is_pending());
+        room.push([(1, 0)]);
+        assert!(poll().is_ready(), "the first seat is elsewhere, nobody knows for how long");
+    };
+    shuttle::check_random(scenario, 1);
 }
 
 #[test]
