@@ -25,8 +25,8 @@ async fn survived(sink: SinkKind, protocol: Protocol) {
     arena.begun(Some(&second.name), 8, PATIENCE).await.unwrap();
     arena.thaw(&first, frozen);
     let ledger = finish_well(&arena, vec![first, second]).await.ledger;
-    assert!(ledger.done + ledger.dead >= RECORDS);
-    assert_eq!(ledger.zombies, 1);
+    assert_eq!(ledger.done + ledger.dead - ledger.both, RECORDS);
+    assert!(ledger.zombies >= 1);
 }
 
 async fn survived_in_a_transaction(sink: SinkKind, protocol: Protocol) {
@@ -38,7 +38,8 @@ async fn survived_in_a_transaction(sink: SinkKind, protocol: Protocol) {
     arena.begun(Some(&second.name), 40, PATIENCE).await.unwrap();
     arena.thaw(&first, frozen);
     let ledger = finish_well(&arena, vec![first, second]).await.ledger;
-    assert_eq!((ledger.done + ledger.dead, ledger.zombies), (RECORDS, 1));
+    assert_eq!(ledger.done + ledger.dead - ledger.both, RECORDS);
+    assert!(ledger.zombies >= 1);
 }
 
 async fn survived_under_both_protocols(sink: SinkKind) {

@@ -1,13 +1,24 @@
 //! One trace id from the record to what its handler passes on.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use millrace_envelope::{Envelope, MessageContext, TraceContext};
 use millrace_messaging::{Batch, Consumer, Handler, Outcome, Outcomes};
+use millrace_telemetry::TelemetryGuard;
 use millrace_testkit::{SpanCollector, wait_until};
 use uuid::Uuid;
 
 use crate::harness::{Depot, GROUP, Parcel, ParcelEvent, SOON, TOPIC};
+
+/// Where this program's spans go. Telemetry is started once in a process, so the tests share it.
+fn spans() -> &'static SpanCollector {
+    static SPANS: LazyLock<(SpanCollector, TelemetryGuard)> = LazyLock::new(|| {
+        let spans = SpanCollector::start();
+        let guard = millrace_telemetry::init_for_tests("depot", &spans.endpoint());
+        (spans, guard)
+    });
+    &SPANS.0
+}
 
 #[derive(Clone, Default)]
 struct Contexts(Arc<Mutex<Vec<MessageContext>>>);
@@ -24,8 +35,7 @@ impl Handler for Contexts {
 
 #[tokio::test]
 async fn a_delivery_continues_its_trace_and_names_its_cause() {
-    let spans = SpanCollector::start();
-    let _telemetry = millrace_telemetry::init_for_tests("depot", &spans.endpoint());
+    let spans = spans();
     let depot = Depot::open(1).await;
     let seen = Contexts::default();
     let member = depot.start(Consumer::new(GROUP, TOPIC, seen.clone()));
@@ -73,8 +83,7 @@ async fn a_delivery_continues_its_trace_and_names_its_cause() {
 #[tokio::test]
 async fn the_sending_of_a_dead_letter_stands_in_the_trace_of_its_record_and_links_to_its_creation()
 {
-    let spans = SpanCollector::start();
-    let _telemetry = millrace_telemetry::init_for_tests("depot", &spans.endpoint());
+    let spans = spans();
     let depot = Depot::open(1).await;
     let created_in: [(&str, &[u8]); 1] =
         [("traceparent", b"00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")];
