@@ -57,7 +57,7 @@ fn length(count: usize) -> i32 {
     i32::try_from(count).expect("a record is far below two gigabytes")
 }
 
-/// The record that [`write`] wrote.
+/// The record that [`write()`] wrote.
 pub(crate) fn read(topic: TopicName, bytes: &[u8]) -> Result<RawOutgoing, Unreadable> {
     let mut rest = Rest(bytes);
     if rest.take(1)? != [FORM] {
