@@ -100,6 +100,10 @@ pub async fn release(conn: &mut PgConnection, which: Which<'_>) -> Result<Releas
     .bind(ids)
     .execute(&mut *transaction)
     .await?;
+    // Tells the relays, in the very snapshot that shows them the rows, to look for rows where they had taken all.
+    sqlx::query("update outbox_release set releases = releases + 1")
+        .execute(&mut *transaction)
+        .await?;
     transaction.commit().await?;
     // After the commit and by itself: a notification inside a transaction takes an instance-wide lock over its commit.
     sqlx::query("select pg_notify($1, '')").bind(WAKE_CHANNEL).execute(conn).await?;

@@ -1,8 +1,9 @@
 //! Carries committed rows to the broker, in order per aggregate, at least once.
 //!
 //! **No high-water mark.** Sequence numbers are drawn before commit, so a transaction that stays open may commit
-//! row 5 after row 9 was published. The relay remembers no position: it reads whatever rows are visible and
-//! deletes those the broker acknowledged. A late row is simply still there.
+//! row 5 after row 9 was published. The relay reads whatever rows are visible and deletes those the broker
+//! acknowledged; a late row is simply still there. What it remembers is a floor below which nothing can appear any
+//! more, so that it needn't walk over what it has deleted; `floors.rs` says how that is known.
 //!
 //! **Order.** Aggregates are spread over buckets; only who holds a bucket's advisory lock publishes from it, so two
 //! instances can't overtake each other. Rows of one aggregate are sent one behind the other without waiting for
@@ -24,12 +25,15 @@
 //! between acknowledgement and delete, rows are published again under the same id).
 
 mod flight;
+mod floors;
 mod health;
 mod holds;
 mod metrics;
 mod notify;
+mod read;
 mod run;
 mod store;
+mod verdict;
 mod work;
 
 use std::sync::Arc;
@@ -144,13 +148,15 @@ impl Relay {
     ) -> Self {
         let options = pool.connect_options().as_ref().clone();
         Self {
-            // An outbox is empty most of the time, so the planner takes a scan of the whole table for the cheapest way
-            // to delete a few rows, and keeps to that when the table has thousands of dead ones. And a plan made once
-            // for all compares each row with each one on its way; one made for the values at hand looks them up.
-            // Compiling such a plan takes a hundred times as long as running it.
+            // An outbox is empty most of the time, and what the planner knows of one with a backlog is mostly old or
+            // nothing at all: then it scans the table to delete a few rows, or sorts a whole bucket to read its first
+            // ones. Every statement here is meant to walk along the key, so the other ways are closed, and a plan made
+            // once serves for all. Compiling such a plan takes a hundred times as long as running it.
             options: options.application_name(&format!("{service}-relay")).options([
                 ("enable_seqscan", "off"),
-                ("plan_cache_mode", "force_custom_plan"),
+                ("enable_bitmapscan", "off"),
+                ("enable_sort", "off"),
+                ("plan_cache_mode", "force_generic_plan"),
                 ("jit", "off"),
             ]),
             kafka: kafka.clone(),

@@ -20,7 +20,7 @@ use millrace_runtime::sabotage::{self, CrashPoint, Switch};
 
 use super::RowError;
 use super::holds::{Holds, Ordering};
-use super::store::{Outgoing, Row};
+use super::read::{Outgoing, Row};
 
 /// A row that is unanswered for so long is stuck, and no longer takes its topic's room.
 const STUCK: Duration = Duration::from_secs(5);

@@ -7,15 +7,14 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use millrace_messaging::OrderedProducer;
-use millrace_resilience::{Class, Classify as _};
 use millrace_runtime::CancellationToken;
-use millrace_telemetry::error_chain;
 use tokio::time::{sleep, sleep_until};
 
-use super::flight::{Failure, Flight, Landed};
+use super::flight::Flight;
+use super::floors::Floors;
 use super::holds::Holds;
-use super::run::AWAY;
-use super::store::{Bounds, Row, Session};
+use super::read::{Bounds, Row};
+use super::store::Session;
 use super::{Relay, RelayError, RowError, metrics};
 use crate::record::BUCKETS;
 
@@ -43,22 +42,20 @@ const OVERREACH: usize = 4;
 /// Rows of a bucket that are read before any topic is known to exist.
 const COLD_ROWS: usize = 4;
 
-/// What an operator needs to read of a refusal.
-const REASON_CHARS_MAX: usize = 500;
-
 /// One session's work.
 pub(super) struct Work<'a> {
-    relay: &'a Relay,
-    session: Session,
+    pub(super) relay: &'a Relay,
+    pub(super) session: Session,
     flight: Flight,
-    holds: Holds,
+    floors: Floors,
+    pub(super) holds: Holds,
     /// Buckets that had rows at the last look.
     filled: usize,
     looked: Instant,
     /// Set while the producer ends again and again.
-    paused_until: Option<Instant>,
-    pauses: u32,
-    measured: Option<Instant>,
+    pub(super) paused_until: Option<Instant>,
+    pub(super) pauses: u32,
+    pub(super) measured: Option<Instant>,
     relays: i64,
 }
 
@@ -99,9 +96,12 @@ impl<'a> Work<'a> {
     pub(super) async fn open(relay: &'a Relay) -> Result<Self, RelayError> {
         let producer = OrderedProducer::new(&relay.kafka)
             .map_err(|error| RelayError::Producer(Box::new(error)))?;
+        let mut session = Session::open(&relay.options, relay.settings.connect_timeout).await?;
+        let in_order = session.draws_in_order().await?;
         Ok(Self {
             relay,
-            session: Session::open(&relay.options, relay.settings.connect_timeout).await?,
+            session,
+            floors: Floors::new(in_order, Instant::now()),
             flight: Flight::new(producer, look_rows_max(relay)),
             holds: Holds::default(),
             filled: all_buckets(),
@@ -133,7 +133,9 @@ impl<'a> Work<'a> {
             }
         }
         self.delete().await?;
-        self.session.release(&self.flight.buckets()).await?;
+        for bucket in self.session.release(&self.flight.buckets()).await? {
+            self.floors.released(bucket);
+        }
         metrics::HELD_AGGREGATES.set(i64::try_from(self.holds.len()).unwrap_or(i64::MAX));
         self.relay.health.passed(self.holds.len());
         Ok(tally)
@@ -161,7 +163,13 @@ impl<'a> Work<'a> {
             bytes_max: LOOK_BYTES_MAX / i64::try_from(self.filled).unwrap_or(1),
             total_max: i64::try_from(look_rows_max * OVERREACH).unwrap_or(i64::MAX),
         };
-        let rows = self.session.read(&bounds).await?;
+        self.floors.refresh(self.looked);
+        let rows = self.session.read(&bounds, &self.floors).await?;
+        if let Some(first) = rows.first() {
+            let whole = bounds.topics.is_empty() && bounds.aggregates.is_empty();
+            let places = rows.iter().map(|row| (row.bucket, row.seq));
+            self.floors.read(places, first.releases, whole);
+        }
         let read = rows.len();
         tally.read += read;
         let buckets: HashSet<i16> = rows.iter().map(|row| row.bucket).collect();
@@ -174,7 +182,8 @@ impl<'a> Work<'a> {
         }
         let (aside, rows): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.set_aside);
         if !aside.is_empty() {
-            self.session.park(&aside).await?;
+            let moved = self.session.park(&aside).await?;
+            self.floors.gone(&moved);
         }
         let landed = self.flight.send(rows, &self.holds);
         self.judge(landed, tally).await?;
@@ -189,10 +198,8 @@ impl<'a> Work<'a> {
             self.land(tally).await?;
             self.delete_when_due().await?;
             let answered = tally.acknowledged + tally.failed > before;
-            if (look.more && look.closed == 0)
-                || (answered && self.made_room(look))
-                || self.paused()
-            {
+            // Room may have been made while the look was on its way: then nothing is left to be answered.
+            if (look.more && look.closed == 0) || self.made_room(look) || self.paused() {
                 return Ok(true);
             }
             if self.flight.is_empty() {
@@ -235,73 +242,6 @@ impl<'a> Work<'a> {
         Ok(turned_back)
     }
 
-    /// Takes note of what went through, and decides whose each failure is.
-    async fn judge(&mut self, landed: Landed, tally: &mut Tally) -> Result<(), RelayError> {
-        for ordering in &landed.acknowledged {
-            metrics::PUBLISHED.with_label_values(&[ordering.topic.as_str()]).inc();
-            self.holds.succeeded(ordering);
-        }
-        tally.acknowledged += landed.acknowledged.len();
-        if !landed.acknowledged.is_empty() {
-            self.pauses = 0;
-        } else if landed.swept > 0 {
-            // The producer ended, and had taken nothing since it ended last: the broker's trouble.
-            self.pauses = self.pauses.saturating_add(1);
-            self.paused_until = Some(Instant::now() + AWAY.wait(self.pauses));
-        }
-        for failure in landed.failures {
-            tally.failed += 1;
-            let error = self.blame(failure).await?;
-            tally.first_error.get_or_insert(error);
-        }
-        Ok(())
-    }
-
-    async fn blame(&mut self, failure: Failure) -> Result<RowError, RelayError> {
-        let Failure { ordering, error, alone, topic_taken } = failure;
-        let (class, now) = (error.class(), Instant::now());
-        let topic = ordering.topic.as_str();
-        metrics::PUBLISH_FAILURES.with_label_values(&[topic, class.as_str()]).inc();
-        let failures = match (class, alone) {
-            (Class::Permanent, true) => {
-                Some(self.holds.refused(ordering.clone(), topic_taken, now))
-            }
-            (Class::Permanent, false) => {
-                self.holds.suspected(ordering.clone(), topic_taken, now);
-                None
-            }
-            (Class::Transient, _) => self.holds.put_off(ordering.clone(), topic_taken, now),
-        };
-        let own = failures.unwrap_or_default();
-        let chain = error_chain(&error);
-        // Not a line a try: the metric counts them all.
-        if own.is_power_of_two() {
-            tracing::warn!(
-                topic,
-                aggregate = ordering.aggregate_id,
-                failures = own,
-                error = chain,
-                "the broker did not accept an outbox row; it stays"
-            );
-        } else {
-            tracing::debug!(topic, aggregate = ordering.aggregate_id, error = chain, "row put off");
-        }
-        if own >= self.relay.settings.aside_after {
-            let reason: String = chain.chars().take(REASON_CHARS_MAX).collect();
-            self.session.set_aside(&ordering, own, &reason).await?;
-            self.holds.forget(&ordering);
-            self.measured = None;
-            tracing::error!(
-                topic,
-                aggregate = ordering.aggregate_id,
-                failures = own,
-                error = chain,
-                "an aggregate is set aside; `millrace outbox aside release` gives it back"
-            );
-        }
-        Ok(error)
-    }
-
     async fn delete_when_due(&mut self) -> Result<(), RelayError> {
         let due = self
             .flight
@@ -312,7 +252,15 @@ impl<'a> Work<'a> {
 
     async fn delete(&mut self) -> Result<(), RelayError> {
         let rows = self.flight.take_acknowledged();
-        if rows.is_empty() { Ok(()) } else { self.session.delete(&rows).await }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.session.delete(&rows).await?;
+        self.floors.gone(&rows);
+        if let Some(seen) = self.floors.asks() {
+            self.floors.hears(seen, self.session.writers().await?);
+        }
+        Ok(())
     }
 
     /// Nothing is left to wait for.

@@ -11,6 +11,7 @@ mod idempotency;
 mod inbox;
 mod records;
 mod relay_faults;
+mod relay_floor;
 mod relay_order;
 mod relay_speed;
 mod stopped_owner;
