@@ -41,7 +41,7 @@ check: fmt clippy docs-check helm-check ## Everything that needs no running serv
 
 test: tools build ## All tests on real PostgreSQL, Redis and Kafka
 	cargo test --workspace --no-run
-	@$(DEVSTACK) with-stack -- cargo test --workspace
+	@$(DEVSTACK) with-stack -- cargo test --workspace --no-fail-fast
 
 bench-smoke: tools ## Speed as ratios, on release binaries; ARGS=--json for machines
 	cargo build --release --workspace --bins

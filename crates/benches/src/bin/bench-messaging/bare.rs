@@ -32,6 +32,7 @@ fn client(settings: &KafkaSettings) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &settings.brokers).set("log_level", "3");
     config.set("reconnect.backoff.ms", "100").set("reconnect.backoff.max.ms", "1000");
+    config.set("socket.timeout.ms", settings.request_timeout.as_millis().to_string());
     config
 }
 

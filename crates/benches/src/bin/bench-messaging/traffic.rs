@@ -64,11 +64,13 @@ impl Sink for Log {
     }
 }
 
-/// Sends the set at a steady rate through the product's queue until it is sent.
+/// Sends the set at a steady rate through the product's queue until it is sent; looks at each tick whether something
+/// was acknowledged.
 async fn send_set(
     settings: &Settings,
     set: RecordSet,
     interval: Duration,
+    acknowledged: &Acknowledged,
     sent: &CancellationToken,
 ) -> Result<()> {
     let producer = Producer::new(&settings.kafka, ProducerProfile::Durable)?;
@@ -76,9 +78,13 @@ async fn send_set(
     let options = QueueOptions::new("bench", policy, &settings.kafka);
     let queue = ProducerQueue::start(&producer, options, drop).context("starting the queue")?;
     let clock = Clock::system();
-    let mut ticks = tokio::time::interval(interval);
+    let (mut ticks, mut delivered) = (tokio::time::interval(interval), 0);
     for (key, number) in set.numbered() {
         ticks.tick().await;
+        let now_delivered = queue.counts().delivered;
+        if std::mem::replace(&mut delivered, now_delivered) < now_delivered {
+            acknowledged.now();
+        }
         let record = enveloped(key, number, clock.now_ms())?;
         queue.offer_within(record, PATIENCE).await?;
     }
@@ -89,8 +95,8 @@ async fn send_set(
     Ok(())
 }
 
-/// A leader's loss: `latencies_ms` are the longest gap of the product's consumption and of the bare producer's
-/// acknowledgements, in this order.
+/// A leader's loss: `latencies_ms` are the longest gap of the product's consumption, of the bare producer's
+/// acknowledgements and of the product's, in this order.
 pub(crate) async fn leader_lost(
     settings: &Settings,
     set: &RecordSet,
@@ -104,26 +110,25 @@ pub(crate) async fn leader_lost(
     let consumption =
         product_consumer::start(&settings.kafka, handler, IN_FLIGHT, Arc::clone(&log))?;
     let sent = CancellationToken::new();
-    let acknowledged = Acknowledged::default();
+    let (acknowledged, product_acknowledged) = (Acknowledged::default(), Acknowledged::default());
     let broken = async {
         flowing(&log, Instant::now()).await?;
         tokio::time::sleep(CALM).await;
         ready.say()?;
         anyhow::Ok(Instant::now())
     };
-    let (product, bare, since) = tokio::join!(
-        send_set(settings, *set, interval, &sent),
+    // Each of them would go on for ever beside one that failed.
+    let ((), (), since) = tokio::try_join!(
+        send_set(settings, *set, interval, &product_acknowledged, &sent),
         send_bare(settings, bare_topic, interval, &acknowledged, &sent),
         broken,
-    );
-    product?;
-    bare?;
-    let since = since?;
+    )?;
     all_arrived(&ledger).await;
     consumption.close().await?;
     let gaps = [
         longest_gap(log.arrivals().into_iter().map(|(_, at)| at), since),
         longest_gap(acknowledged.times(), since),
+        longest_gap(product_acknowledged.times(), since),
     ];
     Ok(in_milliseconds(&gaps, &ledger))
 }
@@ -141,7 +146,7 @@ pub(crate) async fn second_member(
         product_consumer::start(&settings.kafka, handler, IN_FLIGHT, Arc::clone(log))
     };
     let first = start(&first_log)?;
-    let sent = CancellationToken::new();
+    let (acknowledged, sent) = (Acknowledged::default(), CancellationToken::new());
     let joined = async {
         flowing(&first_log, Instant::now()).await?;
         tokio::time::sleep(CALM).await;
@@ -150,9 +155,8 @@ pub(crate) async fn second_member(
         flowing(&second_log, since).await?;
         anyhow::Ok((second, since))
     };
-    let (product, joined) = tokio::join!(send_set(settings, *set, interval, &sent), joined);
-    product?;
-    let (second, since) = joined?;
+    let ((), (second, since)) =
+        tokio::try_join!(send_set(settings, *set, interval, &acknowledged, &sent), joined)?;
     all_arrived(&ledger).await;
     let (first_arrivals, second_arrivals) = (first_log.arrivals(), second_log.arrivals());
     first.close().await?;
@@ -208,13 +212,17 @@ fn untouched_gaps(
     stayed.into_iter().map(|partition| longest_gap(times(partition), since)).collect()
 }
 
-/// When the bare producer's records were acknowledged.
+/// When a producer's records were acknowledged.
 #[derive(Debug, Clone, Default)]
 struct Acknowledged(Arc<Mutex<Vec<Instant>>>);
 
 impl Acknowledged {
     fn times(&self) -> Vec<Instant> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn now(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
     }
 }
 
@@ -226,7 +234,7 @@ impl ProducerContext for Acknowledged {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         // A record that fails is a gap that goes on.
         if result.is_ok() {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
+            self.now();
         }
     }
 }

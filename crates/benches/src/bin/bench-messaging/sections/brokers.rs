@@ -59,6 +59,7 @@ pub(crate) async fn leader_lost(bench: &mut Bench) -> Result<Vec<Figure>> {
             combined(format!("{name}.gap_ratio"), "ratio", goal, &[samples], samples.each(ratio)),
             samples.figure(format!("{name}.consumption_gap"), "ms", |measured| gap(measured, 0)),
             samples.figure(format!("{name}.bare_producer_gap"), "ms", |measured| gap(measured, 1)),
+            samples.figure(format!("{name}.producer_gap"), "ms", |measured| gap(measured, 2)),
             samples.figure(format!("{name}.repeats"), "records", |measured| {
                 crate::job::count(measured.repeats)
             }),
@@ -94,7 +95,7 @@ fn set_of(count: u32) -> RecordSet {
     RecordSet { count, keys: KEYS, form: Form::Enveloped, spread: Spread::Even, seed: 7 }
 }
 
-/// The product's gap stands first, the bare producer's second.
+/// The gap of the product's consumption stands first, the bare producer's second, the product's producer's third.
 fn gap(measured: &Measured, at: usize) -> f64 {
     measured.latencies_ms.get(at).copied().unwrap_or(f64::NAN)
 }
