@@ -36,6 +36,9 @@ pub(crate) fn base_config(settings: &KafkaSettings) -> ClientConfig {
         .set("client.id", &settings.client_id)
         .set("security.protocol", &settings.security_protocol)
         .set("socket.keepalive.enable", "true")
+        // The client's own minute is longer than a message's life and a member's session: with it, what is on its way to
+        // a broker that is stopped fails, and a group whose coordinator is stopped loses its members.
+        .set("socket.timeout.ms", settings.request_timeout.as_millis().to_string())
         .set("reconnect.backoff.ms", "100")
         .set("reconnect.backoff.max.ms", "1000")
         .set(

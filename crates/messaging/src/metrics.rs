@@ -66,6 +66,13 @@ static TIERED: LazyLock<IntCounterVec> = LazyLock::new(|| {
         &["group", "topic", "tier"],
     )
 });
+static LETTERS_TOO_LARGE: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    gauge_vec(
+        "messaging_letters_too_large",
+        "Letters that their topic refuses for their size; their records wait with them.",
+        &["group", "topic"],
+    )
+});
 static STALLS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     by_group(
         "messaging_stalls_total",
@@ -138,6 +145,11 @@ pub(crate) fn skipped(group: &str, topic: &str) -> IntCounter {
 
 pub(crate) fn tiered(group: &str, topic: &str, tier: &str) {
     TIERED.with_label_values(&[group, topic, tier]).inc();
+}
+
+pub(crate) fn letters_too_large(group: &str, topic: &str, letters: usize) {
+    let letters = i64::try_from(letters).unwrap_or(i64::MAX);
+    LETTERS_TOO_LARGE.with_label_values(&[group, topic]).set(letters);
 }
 
 pub(crate) fn stalled(group: &str, topic: &str) {

@@ -34,6 +34,8 @@ pub struct KafkaSettings {
     pub group_suffix: String,
     pub message_bytes_max: ByteSize,
     #[serde(with = "duration")]
+    pub request_timeout: Duration,
+    #[serde(with = "duration")]
     pub publish_timeout: Duration,
     #[serde(with = "duration")]
     pub queue_wait: Duration,
@@ -169,6 +171,12 @@ impl KafkaSettings {
 
     fn validate_durations(&self, problems: &mut Problems) {
         let day = Duration::from_secs(24 * 60 * 60);
+        problems.require(
+            self.request_timeout >= Duration::from_millis(10)
+                && self.request_timeout <= Duration::from_secs(300),
+            "kafka.request_timeout",
+            "must be between 10ms and 5m",
+        );
         for (key, value) in [
             ("publish_timeout", self.publish_timeout),
             ("session_timeout", self.session_timeout),

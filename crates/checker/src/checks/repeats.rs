@@ -2,9 +2,11 @@
 //!
 //! Finished offsets are committed, with the map of those above the oldest unfinished one, at least once a promised
 //! window. What was finished longer before its owner's end than that must not be handed over again.
+//! A record that was given up without a database is finished when its letter is there, which nobody notes: until then it
+//! is one of the holes, and a hole may come again.
 
 use crate::anomaly::{Anomaly, AnomalyName};
-use crate::history::What;
+use crate::history::{Outcome, What};
 use crate::promises::Promises;
 use crate::view::{Facts, Note, Partition, View};
 
@@ -15,7 +17,7 @@ pub(super) fn check(view: &View<'_>, promises: &Promises) -> Vec<Anomaly> {
     let Some(window_us) = promises.replay_window_us else { return Vec::new() };
     let mut found = Vec::new();
     for (id, facts) in &view.records {
-        for (again, finished, partition) in repeats(facts) {
+        for (again, finished, partition) in repeats(facts, promises.inbox) {
             if from_memory(view, finished, again, partition) {
                 continue;
             }
@@ -33,11 +35,16 @@ pub(super) fn check(view: &View<'_>, promises: &Promises) -> Vec<Anomaly> {
     found
 }
 
-/// Each start after an end, with the first end.
+/// Each start after an end, with the first end; `inbox` says that to give a record up ends it.
 fn repeats<'f, 'h>(
     facts: &'f Facts<'h>,
+    inbox: bool,
 ) -> impl Iterator<Item = (Note<'h>, Note<'h>, Partition<'h>)> + 'f {
-    let finished = facts.settled.iter().map(|(note, _)| *note).min_by_key(|note| note.index);
+    let ends = facts.settled.iter().filter(|(_, outcome)| match outcome {
+        Outcome::Done => true,
+        Outcome::Dead => inbox,
+    });
+    let finished = ends.map(|(note, _)| *note).min_by_key(|note| note.index);
     let starts = facts.starts.iter();
     starts.filter_map(move |start| {
         let finished = finished.filter(|finished| finished.index < start.note.index)?;

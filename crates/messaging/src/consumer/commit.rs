@@ -1,10 +1,14 @@
-//! What is asked of the coordinator, one thing at a time, on a thread of its own.
+//! Plain commits, one at a time, on a thread of their own.
 //!
 //! The Rust client never calls back for an asynchronous commit that was asked for by hand (librdkafka posts that
 //! event only for a callback the Rust client doesn't install), so nobody would learn whether it was taken. The
 //! synchronous form tells, and blocks for as long as the coordinator likes: it runs as an errand.
-//! One at a time, because two open commits could arrive in the other order and set the group back. That holds for
-//! the transactions that carry letters, too: they commit offsets of the same group.
+//! One at a time, because two open commits could arrive in the other order and set the group back. For the same
+//! reason a partition whose offsets are in an open transaction is left out until that has ended; see `poll::posting`.
+//!
+//! The broker takes a commit from any member for any partition, so what keeps a member that was frozen from setting
+//! another's partition back is its generation. The client sends the one that it has by then, perhaps a new one, in which
+//! the partition is another's: offsets are sent only as the member that owned them when they were taken.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,16 +20,17 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::identity::Identity;
+use super::lineage::Incarnation;
 use super::offsets::CommitPoint;
 use super::rebalance::CallbackContext;
 use super::schedule::Tenure;
-use super::transaction::{
-    LetterError, LetterWriter, Membership, OutgoingLetter, Resolved, StepError,
-};
-use crate::client::ClientError;
+use super::transaction::Membership;
 
-/// The least between two commits, also when a drain hurries.
+/// The least between an answer and the next commit, also when a drain hurries.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
+/// The same after a failure. A rebalance refuses commits for a moment, and under the classic protocol the next one may
+/// begin just behind it: a whole interval more would miss the gap between them.
+const PAUSE_FAILED: Duration = Duration::from_millis(25);
 
 /// One partition's offset and map, and the version of the tracker that they came from.
 #[derive(Debug, Clone)]
@@ -33,88 +38,87 @@ pub(super) struct Point {
     pub(super) tenure: Tenure,
     pub(super) version: u64,
     pub(super) commit: CommitPoint,
+    /// Which of the topics of that name it is of.
+    pub(super) incarnation: Incarnation,
 }
 
+/// Offsets of partitions that are ours, and who we are.
 #[derive(Debug)]
-pub(super) enum Question {
-    Commit(Vec<Point>),
-    /// Letters, and the offsets of the records they come from, in one transaction.
-    Publish {
-        membership: Membership,
-        letters: Vec<OutgoingLetter>,
-        points: Vec<Point>,
-        bound: Duration,
-    },
-    /// What became of a transaction whose end was not answered.
-    Resolve {
-        bound: Duration,
-    },
+pub(super) struct Question {
+    /// Taken together with the points; nobody while this member is in no group.
+    pub(super) membership: Option<Membership>,
+    pub(super) points: Vec<Point>,
 }
 
-#[derive(Debug)]
-pub(super) enum Answer {
-    Commit(Vec<Point>, KafkaResult<()>),
-    Publish(Result<(), LetterError>),
-    Resolve(Result<Resolved, LetterError>),
-}
+/// What was asked for, and whether the coordinator took it.
+pub(super) type Taken = (Vec<Point>, KafkaResult<()>);
 
-/// Does what is asked; blocks.
+/// Commits what it is given; blocks.
 pub(super) struct Committer {
     pub(super) consumer: Arc<BaseConsumer<CallbackContext>>,
     pub(super) identity: Arc<Identity>,
-    pub(super) writer: LetterWriter,
 }
 
 impl Committer {
-    pub(super) fn run(&mut self, question: Question) -> Answer {
-        match question {
-            Question::Commit(points) => {
-                crash_point(CrashPoint::BeforeOffsetCommit);
-                let taken = self
-                    .list(&points)
-                    .and_then(|list| self.consumer.commit(&list, CommitMode::Sync));
-                crash_point(CrashPoint::AfterOffsetCommit);
-                Answer::Commit(points, taken)
+    pub(super) fn run(&self, Question { membership, points }: Question) -> Taken {
+        crash_point(CrashPoint::BeforeOffsetCommit);
+        let points = current(points, &self.consumer, &self.identity);
+        if points.is_empty() {
+            // Of a topic that is gone; the session ends for it.
+            let gone = KafkaError::ConsumerCommit(RDKafkaErrorCode::UnknownTopicOrPartition);
+            return (points, Err(gone));
+        }
+        let taken = offsets_of(&points, &self.identity).and_then(|list| {
+            // Last, because the look before may take a while.
+            if !membership.is_some_and(|membership| membership.lasts(&self.consumer)) {
+                return Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::StaleMemberEpoch));
             }
-            Question::Publish { membership, letters, points, bound } => {
-                let list = match self.list(&points) {
-                    Ok(list) => list,
-                    Err(error) => {
-                        let (step, cause) = ("list the offsets", ClientError(error));
-                        return Answer::Publish(Err(LetterError::Retry(StepError { step, cause })));
-                    }
-                };
-                Answer::Publish(self.writer.publish(
-                    &self.consumer,
-                    &membership,
-                    &letters,
-                    &list,
-                    bound,
-                ))
-            }
-            Question::Resolve { bound } => {
-                Answer::Resolve(self.writer.resolve(&self.consumer, bound))
+            self.consumer.commit(&list, CommitMode::Sync)
+        });
+        if taken.is_ok() {
+            for Point { tenure, incarnation, .. } in &points {
+                let topic = &self.identity.source(tenure.slot).broker_topic;
+                self.identity.lineage.committed(topic, tenure.slot.partition, *incarnation);
             }
         }
+        crash_point(CrashPoint::AfterOffsetCommit);
+        (points, taken)
     }
+}
 
-    fn list(&self, points: &[Point]) -> KafkaResult<TopicPartitionList> {
-        let mut list = TopicPartitionList::with_capacity(points.len());
-        for Point { tenure, commit, .. } in points {
-            let topic = &self.identity.source(tenure.slot).broker_topic;
-            let mut element = list.add_partition(topic, tenure.slot.partition);
-            element.set_offset(Offset::Offset(commit.offset))?;
-            element.set_metadata(commit.metadata.as_str());
-        }
-        Ok(list)
+/// Those whose topic is still the one that they are of; blocks.
+pub(super) fn current(
+    mut points: Vec<Point>,
+    consumer: &BaseConsumer<CallbackContext>,
+    identity: &Identity,
+) -> Vec<Point> {
+    let topic = |point: &Point| identity.source(point.tenure.slot).broker_topic.as_str();
+    identity.lineage.look_before_commit(consumer, points.iter().map(topic));
+    points.retain(|point| identity.lineage.incarnation(topic(point)) == point.incarnation);
+    points
+}
+
+/// The points as the client takes them.
+pub(super) fn offsets_of(points: &[Point], identity: &Identity) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(points.len());
+    for Point { tenure, commit, .. } in points {
+        let topic = &identity.source(tenure.slot).broker_topic;
+        let mut element = list.add_partition(topic, tenure.slot.partition);
+        element.set_offset(Offset::Offset(commit.offset))?;
+        element.set_metadata(commit.metadata.as_str());
     }
+    Ok(list)
 }
 
 /// When to commit, and what the last commits came to.
 #[derive(Debug)]
 pub(super) struct Commits {
     interval: Duration,
+    asked_at: Instant,
     answered_at: Instant,
+    /// The last answer was a refusal or a failure.
+    failed: bool,
+    /// It has been said that commits fail.
     failing: bool,
     /// By partition, the version that the broker has.
     committed: BTreeMap<Tenure, u64>,
@@ -122,14 +126,24 @@ pub(super) struct Commits {
 
 impl Commits {
     pub(super) fn new(interval: Duration) -> Self {
-        let (answered_at, committed) = (Instant::now(), BTreeMap::new());
-        Self { interval, answered_at, failing: false, committed }
+        let (now, committed) = (Instant::now(), BTreeMap::new());
+        let (asked_at, answered_at) = (now, now);
+        Self { interval, asked_at, answered_at, failed: false, failing: false, committed }
     }
 
-    /// True when a commit may be asked for: each interval, and sooner when a drain hurries.
+    /// True when a commit may be asked for: each interval, and sooner when a drain hurries or the last one failed. The
+    /// interval counts from question to question: what finishes while one is open must not wait for its answer, too.
     pub(super) fn due(&self, now: Instant, hurry: bool) -> bool {
-        let pause = if hurry { PAUSE_MIN } else { self.interval };
-        now.saturating_duration_since(self.answered_at) >= pause
+        let paused = now.saturating_duration_since(self.answered_at);
+        if hurry || self.failed {
+            return paused >= if hurry { PAUSE_MIN } else { PAUSE_FAILED.min(self.interval) };
+        }
+        paused >= PAUSE_MIN && now.saturating_duration_since(self.asked_at) >= self.interval
+    }
+
+    /// A commit is asked for.
+    pub(super) fn asked(&mut self, now: Instant) {
+        self.asked_at = now;
     }
 
     pub(super) fn version(&self, tenure: Tenure) -> Option<u64> {
@@ -148,7 +162,7 @@ impl Commits {
         taken: KafkaResult<()>,
         identity: &Identity,
     ) -> bool {
-        self.answered_at = Instant::now();
+        (self.answered_at, self.failed) = (Instant::now(), taken.is_err());
         let (group, topic) = (identity.group, identity.origin.as_str());
         match taken {
             Ok(()) => {

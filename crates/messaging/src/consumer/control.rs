@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
 
 use super::runner::RecordDispatch;
 
@@ -48,7 +49,7 @@ impl Control {
         if let Some(dispatch) = dispatch {
             dispatch.with(|schedule| {
                 schedule.set_concurrency(self.concurrency());
-                schedule.set_paused(self.paused());
+                schedule.set_paused(self.paused(), Instant::now());
             });
         }
     }

@@ -2,6 +2,7 @@
 
 use millrace_envelope::{ConsumerGroup, RetryTier, TopicName};
 
+use super::lineage::Lineage;
 use super::slot::Slot;
 use crate::KafkaSettings;
 use crate::message::RawRecord;
@@ -34,6 +35,8 @@ pub(super) struct Identity {
     pub(super) naming: Naming,
     /// `group.instance.id`, for members that keep their partitions over a restart.
     pub(super) instance_id: Option<String>,
+    /// Which topics bore the names on the broker, over all sessions.
+    pub(super) lineage: Lineage,
 }
 
 impl Identity {
@@ -57,6 +60,7 @@ impl Identity {
             order_free,
             naming,
             instance_id,
+            lineage: Lineage::default(),
         }
     }
 
@@ -76,6 +80,7 @@ impl Identity {
             order_free: true,
             naming: self.naming.clone(),
             instance_id: self.instance_id.clone(),
+            lineage: Lineage::default(),
         }
     }
 

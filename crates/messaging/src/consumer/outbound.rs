@@ -26,6 +26,8 @@ pub(super) struct Outbound {
     pub(super) now_ms: i64,
     /// Times that its publishing failed when it travelled alone.
     pub(super) failures: u32,
+    /// Its topic refuses it for its size, even without texts. It waits until the topic takes it.
+    pub(super) too_large: bool,
     /// Not to be published before.
     pub(super) not_before: Option<Instant>,
     /// Open while it is being published; it ends with the letter, or when it is tried again.
@@ -48,6 +50,7 @@ impl Outbound {
             detail: Detail::Full,
             now_ms,
             failures: 0,
+            too_large: false,
             not_before: None,
             sending: None,
         }

@@ -10,6 +10,7 @@ mod epochs;
 mod intake;
 mod ownership;
 mod posting;
+mod renewal;
 mod state;
 mod watch;
 
@@ -31,7 +32,7 @@ use super::runner::{RecordDispatch, Runner};
 use super::schedule::{Limits, Schedule};
 use super::session::Session;
 use crate::epoch::EpochStore;
-use crate::{Handler, KafkaSettings};
+use crate::{Handler, KafkaSettings, metrics};
 use state::{Ended, State};
 
 /// The longest that a poll waits for a record.
@@ -79,6 +80,19 @@ impl<H: Handler> PollLoop<H> {
                     failures = if opened.elapsed() > backoff.max { 1 } else { failures + 1 };
                     self.in_trouble(failures, reason);
                     self.pause(backoff.wait(failures));
+                }
+                Ended::MadeAgain(topic) => {
+                    let Identity { group, broker_group, .. } = &*self.identity;
+                    tracing::warn!(
+                        group,
+                        broker_group,
+                        topic,
+                        "topic was made again; consumer joins anew"
+                    );
+                    metrics::log_went_back(group, self.identity.origin.as_str());
+                    self.board.owns(0, 0);
+                    // A cluster whose brokers don't agree yet must not be asked in a circle.
+                    self.pause(backoff.wait(1));
                 }
                 Ended::Fenced(reason) => {
                     self.board.event(ConsumerEvent::Fenced);

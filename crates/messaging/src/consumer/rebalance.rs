@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
@@ -17,6 +17,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::util::Timeout;
 use rdkafka::{ClientContext, TopicPartitionList};
 
+use super::identity::Identity;
 use crate::client::Connection;
 
 /// A topic's name on the broker and a partition.
@@ -34,6 +35,7 @@ pub(super) enum ClientEvent {
 #[derive(Debug)]
 pub(super) struct CallbackContext {
     connection: Arc<Connection>,
+    identity: Arc<Identity>,
     // A std mutex: held to push or take, on the polling thread only.
     events: Mutex<VecDeque<ClientEvent>>,
     any: AtomicBool,
@@ -41,9 +43,10 @@ pub(super) struct CallbackContext {
 }
 
 impl CallbackContext {
-    pub(super) fn new(connection: Arc<Connection>) -> Self {
+    pub(super) fn new(connection: Arc<Connection>, identity: Arc<Identity>) -> Self {
         Self {
             connection,
+            identity,
             events: Mutex::default(),
             any: AtomicBool::new(false),
             closing: AtomicBool::new(false),
@@ -52,6 +55,10 @@ impl CallbackContext {
 
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// What happened since the last call; asked after every record, so the usual answer costs one load.
@@ -130,6 +137,10 @@ impl ClientContext for CallbackContext {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        if let RDKafkaLogLevel::Debug = level {
+            // These are asked for to learn of one thing, and else are many.
+            return self.identity.lineage.heard(line, Instant::now());
+        }
         self.connection.log(level, facility, line);
     }
 

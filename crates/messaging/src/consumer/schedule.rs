@@ -9,19 +9,22 @@
 //! - no more calls than `concurrency` are open, and one alone during a flood of failures;
 //! - a settlement counts for the assignment it was taken in and for no later one.
 
+mod flood;
+mod letters;
 mod partition;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use millrace_runtime::CancellationToken;
-
-use super::lanes::{After, Item, LaneId, Portion};
+use super::lanes::{Item, LaneId, Portion};
 use super::offsets::{CommitPoint, OffsetTracker};
 use super::slot::Slot;
 
+use flood::Flood;
 use partition::Partition;
 pub(super) use partition::{Flow, Marks, PartitionView};
+pub(super) use work::{Finished, LaneEnd, Pending, Settlement, Work};
 
 /// Lanes that wait, by the end of their wait.
 type Waits = BTreeSet<(Instant, Tenure, LaneId)>;
@@ -31,78 +34,6 @@ type Waits = BTreeSet<(Instant, Tenure, LaneId)>;
 pub(super) struct Tenure {
     pub(super) slot: Slot,
     pub(super) number: u64,
-}
-
-/// Records for one call of the handler.
-#[derive(Debug)]
-pub(super) struct Work<R> {
-    pub(super) tenure: Tenure,
-    pub(super) call: u64,
-    pub(super) items: Vec<(LaneId, Item<R>)>,
-    /// The partition's epoch, where one is drawn.
-    pub(super) epoch: Option<i64>,
-    /// Cancelled when nothing more of the partition shall be started.
-    pub(super) finish: CancellationToken,
-    /// Cancelled when the partition is taken away and the call shall end at once.
-    pub(super) abandon: CancellationToken,
-}
-
-/// What a call came to.
-#[derive(Debug)]
-pub(super) struct Settlement<R, L> {
-    pub(super) tenure: Tenure,
-    pub(super) call: u64,
-    /// Every lane of the work, once.
-    pub(super) lanes: Vec<LaneEnd<R>>,
-    /// Records that are finished.
-    pub(super) finished: Vec<Finished>,
-    /// At least one record is finished because its handler is done with it. A dead letter that was kept at once
-    /// finishes its record too, and is no success.
-    pub(super) succeeded: bool,
-    /// Records that failed, those with a letter included.
-    pub(super) failed: u32,
-    /// Letters to be published with the offset of their records, which are finished by that.
-    pub(super) letters: Vec<Pending<L>>,
-    /// A sink refused the epoch: a higher one is drawn.
-    pub(super) stale_epoch: bool,
-}
-
-impl<R, L> Settlement<R, L> {
-    /// Of a call that came to nothing, yet.
-    pub(super) fn empty(tenure: Tenure, call: u64) -> Self {
-        let (lanes, finished, letters) = (Vec::new(), Vec::new(), Vec::new());
-        Self {
-            tenure,
-            call,
-            lanes,
-            finished,
-            succeeded: false,
-            failed: 0,
-            letters,
-            stale_epoch: false,
-        }
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct LaneEnd<R> {
-    pub(super) lane: LaneId,
-    pub(super) returned: Vec<Item<R>>,
-    pub(super) after: After,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Finished {
-    pub(super) offset: i64,
-    pub(super) bytes: usize,
-}
-
-/// A letter on its way; its record is unfinished and its lane held until it is acknowledged.
-#[derive(Debug, Clone)]
-pub(super) struct Pending<L> {
-    pub(super) lane: LaneId,
-    pub(super) record: Finished,
-    pub(super) letter: L,
 }
 
 /// The bounds that may change while it runs, and those that don't.
@@ -127,10 +58,7 @@ pub(super) struct Schedule<R, L> {
     limits: Limits,
     paused: bool,
     calls: usize,
-    failures_in_row: u32,
-    /// Open calls that were begun in a flood of failures. Older ones don't count to the one that is allowed then: a call
-    /// that takes an hour would be an hour without any other.
-    probes: BTreeSet<u64>,
+    flood: Flood,
     tenures: u64,
     calls_ever: u64,
 }
@@ -145,8 +73,7 @@ impl<R, L> Schedule<R, L> {
             limits,
             paused: false,
             calls: 0,
-            failures_in_row: 0,
-            probes: BTreeSet::new(),
+            flood: Flood::new(limits.flood),
             tenures: 0,
             calls_ever: 0,
         }
@@ -160,8 +87,11 @@ impl<R, L> Schedule<R, L> {
         self.limits.concurrency = calls.max(1);
     }
 
-    pub(super) fn set_paused(&mut self, paused: bool) {
-        self.paused = paused;
+    /// After a pause every partition has moved just now: nobody could have moved it before.
+    pub(super) fn set_paused(&mut self, paused: bool, now: Instant) {
+        if std::mem::replace(&mut self.paused, paused) && !paused {
+            self.partitions.values_mut().for_each(|partition| partition.resumed(now));
+        }
     }
 
     /// A partition is ours. With `closed` its records wait until [`Schedule::open`].
@@ -225,9 +155,7 @@ impl<R, L> Schedule<R, L> {
             let call = self.calls_ever;
             let Some(work) = partition.take(slot, call, portion, now) else { continue };
             self.calls += 1;
-            if self.flooded() {
-                self.probes.insert(call);
-            }
+            self.flood.began(call);
             self.enqueue(slot);
             return Some(work);
         }
@@ -260,16 +188,16 @@ impl<R, L> Schedule<R, L> {
     pub(super) fn settle(&mut self, settlement: Settlement<R, L>, now: Instant) {
         let Settlement { tenure, .. } = settlement;
         if settlement.succeeded {
-            self.failures_in_row = 0;
+            self.flood.succeeded();
         } else {
-            self.failures_in_row = self.failures_in_row.saturating_add(settlement.failed);
+            self.flood.failed(settlement.failed);
         }
         let Some(partition) = self.partitions.get_mut(&tenure.slot) else { return };
         if partition.number() != tenure.number {
             return; // Of an assignment that is over: its records are another owner's, or came again.
         }
         self.calls -= 1;
-        self.probes.remove(&settlement.call);
+        self.flood.ended(settlement.call);
         partition.settle(settlement, &mut self.waiting, now);
         self.enqueue(tenure.slot);
     }
@@ -283,11 +211,12 @@ impl<R, L> Schedule<R, L> {
         now: Instant,
     ) {
         if succeeded {
-            self.failures_in_row = 0;
+            self.flood.succeeded();
         }
         if let Some(partition) = self.tenant(tenure) {
             partition.progress(finished, now);
         }
+        self.enqueue(tenure.slot);
     }
 
     /// Hands nothing of this partition over any more; what is in hand may finish.
@@ -315,7 +244,7 @@ impl<R, L> Schedule<R, L> {
         partition.leave();
         partition.abandon.cancel();
         self.calls -= partition.open_calls();
-        self.probes.retain(|call| !partition.holds(*call));
+        partition.calls().for_each(|call| self.flood.ended(call));
         self.waiting.retain(|(_, tenure, _)| tenure.slot != slot);
         self.turn.retain(|other| *other != slot);
         Some(partition)
@@ -339,7 +268,11 @@ impl<R, L> Schedule<R, L> {
     /// What shall change about the flow into this partition.
     pub(super) fn flow(&mut self, slot: Slot, marks: Marks) -> Flow {
         let paused = self.paused;
-        self.partitions.get_mut(&slot).map_or(Flow::Keep, |partition| partition.flow(marks, paused))
+        let partition = self.partitions.get_mut(&slot);
+        let flow = partition.map_or(Flow::Keep, |partition| partition.flow(marks, paused));
+        // A closer look at the map may find room in it.
+        self.enqueue(slot);
+        flow
     }
 
     /// What to commit of this partition, when there is news since `committed` (a version of the tracker).
@@ -353,63 +286,15 @@ impl<R, L> Schedule<R, L> {
         if committed == Some(version) {
             return None;
         }
-        Some((version, partition.tracker.commit_point()?))
-    }
-
-    /// Takes letters that wait, by partition, `max` of them at most and each partition's oldest first; their lanes stay
-    /// held. Partitions have their turns, so that one with very many letters doesn't hold up those of the others.
-    pub(super) fn take_letters(&mut self, max: usize) -> Vec<(Tenure, Vec<Pending<L>>)> {
-        let mut all = Vec::new();
-        let mut room = max;
-        let (until_last, after) = self
-            .partitions
-            .iter_mut()
-            .partition::<Vec<_>, _>(|(slot, _)| Some(**slot) <= self.letters_of);
-        for (slot, partition) in after.into_iter().chain(until_last) {
-            let count = partition.letters.len().min(room);
-            if count > 0 {
-                room -= count;
-                let letters = partition.letters.drain(..count).collect();
-                all.push((Tenure { slot: *slot, number: partition.number() }, letters));
-                self.letters_of = Some(*slot);
-            }
-        }
-        all
+        let point = partition.tracker.commit_point();
+        // The map's length is known now, and there may be room in it.
+        self.enqueue(slot);
+        Some((version, point?))
     }
 
     /// True when the flow into some partition is stopped.
     pub(super) fn any_stopped(&self) -> bool {
         self.partitions.values().any(Partition::stopped)
-    }
-
-    /// Puts letters back that were not published.
-    pub(super) fn return_letters(&mut self, tenure: Tenure, letters: Vec<Pending<L>>) {
-        if let Some(partition) = self.tenant(tenure) {
-            partition.return_letters(letters);
-        }
-    }
-
-    /// What to commit as if the letters' records were finished, which they are when the transaction is.
-    pub(super) fn commit_point_with(&self, tenure: Tenure, offsets: &[i64]) -> Option<CommitPoint> {
-        let partition = self.partitions.get(&tenure.slot)?;
-        (partition.number() == tenure.number)
-            .then(|| partition.tracker.commit_point_with(offsets))
-            .flatten()
-    }
-
-    /// The letters were published: their records are finished, their lanes go on.
-    pub(super) fn letters_published(
-        &mut self,
-        tenure: Tenure,
-        letters: &[(LaneId, Finished)],
-        now: Instant,
-    ) {
-        let Some(partition) = self.partitions.get_mut(&tenure.slot) else { return };
-        if partition.number() != tenure.number {
-            return;
-        }
-        partition.letters_published(tenure, letters, &mut self.waiting, now);
-        self.enqueue(tenure.slot);
     }
 
     /// Partitions whose epoch a sink refused, each told once.
@@ -427,18 +312,13 @@ impl<R, L> Schedule<R, L> {
             .filter(|partition| partition.number() == tenure.number)
     }
 
-    fn flooded(&self) -> bool {
-        self.failures_in_row >= self.limits.flood
-    }
-
     /// Calls that may be begun now.
     fn room(&self) -> usize {
-        let room = self.limits.concurrency.saturating_sub(self.calls);
-        if self.flooded() { room.min(1_usize.saturating_sub(self.probes.len())) } else { room }
+        self.flood.room(self.limits.concurrency.saturating_sub(self.calls))
     }
 
     fn portion(&self) -> Portion {
-        if self.flooded() { Portion::ONE } else { self.limits.portion }
+        if self.flood.on() { Portion::ONE } else { self.limits.portion }
     }
 
     fn wake_due(&mut self, now: Instant) {

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 
-use super::commit::{Answer, Committer, Question};
+use super::commit::{Committer, Question, Taken};
 use super::errand::Errands;
 use super::identity::Identity;
 use super::positions::{self, Beginnings};
+use super::postman::{Errand, Postman, Report};
 use super::rebalance::{BrokerPartition, CallbackContext};
 use super::transaction::LetterWriter;
 use super::watermarks::{self, Watermarks};
@@ -23,7 +24,8 @@ pub(super) struct Session {
     pub(super) consumer: Arc<BaseConsumer<CallbackContext>>,
     pub(super) watermarks: Errands<Vec<BrokerPartition>, KafkaResult<Watermarks>>,
     pub(super) positions: Errands<Vec<BrokerPartition>, KafkaResult<Beginnings>>,
-    pub(super) commits: Errands<Question, Answer>,
+    pub(super) commits: Errands<Question, Taken>,
+    pub(super) letters: Errands<Errand, Report>,
 }
 
 impl Session {
@@ -33,7 +35,7 @@ impl Session {
         identity: &Arc<Identity>,
     ) -> Result<Self, ClientError> {
         let role = format!("consumer {} of {}", identity.broker_group, identity.origin);
-        let context = CallbackContext::new(Connection::new(role, settings));
+        let context = CallbackContext::new(Connection::new(role, settings), Arc::clone(identity));
         let consumer: BaseConsumer<CallbackContext> = consumer_config(settings, identity)
             .create_with_context(context)
             .map_err(ClientError)?;
@@ -51,21 +53,28 @@ impl Session {
         let positions = Errands::start("kafka-positions", move |partitions: Vec<_>| {
             positions::ask(&asked, &partitions)
         });
-        let writer = LetterWriter::new(settings, &identity.broker_group);
-        let mut committer =
-            Committer { consumer: Arc::clone(&consumer), identity: Arc::clone(identity), writer };
+        let committer =
+            Committer { consumer: Arc::clone(&consumer), identity: Arc::clone(identity) };
         let commits = Errands::start("kafka-commits", move |question| committer.run(question));
+        let writer = LetterWriter::new(settings, &identity.broker_group);
+        let mut postman =
+            Postman { consumer: Arc::clone(&consumer), identity: Arc::clone(identity), writer };
+        let letters = Errands::start("kafka-letters", move |errand| postman.run(errand));
         Ok(Self {
             consumer,
             watermarks: watermarks.map_err(no_thread)?,
             positions: positions.map_err(no_thread)?,
             commits: commits.map_err(no_thread)?,
+            letters: letters.map_err(no_thread)?,
         })
     }
 
     /// True when a thread that asks the broker has ended.
     pub(super) fn deserted(&self) -> bool {
-        self.watermarks.deserted() || self.positions.deserted() || self.commits.deserted()
+        self.watermarks.deserted()
+            || self.positions.deserted()
+            || self.commits.deserted()
+            || self.letters.deserted()
     }
 
     /// Leaves the group and frees the client. Both block for as long as the coordinator likes, so they run on a
@@ -73,11 +82,12 @@ impl Session {
     pub(super) fn close(self, bound: Duration) -> bool {
         self.consumer.context().close();
         let (closed, wait) = channel();
-        let Self { consumer, watermarks, positions, commits } = self;
+        let Self { consumer, watermarks, positions, commits, letters } = self;
         let closer = std::thread::Builder::new().name("kafka-close".to_owned()).spawn(move || {
             watermarks.close();
             positions.close();
             commits.close();
+            letters.close();
             drop(consumer);
             // An error says that the loop has stopped to wait.
             closed.send(()).is_ok()
@@ -98,6 +108,9 @@ fn consumer_config(settings: &KafkaSettings, identity: &Identity) -> ClientConfi
         .set("isolation.level", "read_committed")
         // Tells a partition that was read to its end from one whose records don't arrive.
         .set("enable.partition.eof", "true")
+        // Tells which topic bears a name (see `lineage`), in a handful of lines for each answer about topics.
+        .set("debug", "metadata")
+        .set_log_level(RDKafkaLogLevel::Debug)
         // What is fetched ahead is thrown away when a partition pauses, so it is kept near what is held at most.
         .set("queued.min.messages", settings.in_flight_records_max.to_string())
         .set("queued.max.messages.kbytes", (fetch_bytes / 1024).to_string())

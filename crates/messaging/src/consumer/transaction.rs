@@ -18,8 +18,10 @@
 //! the coordinator gives the transaction up: [`TRANSACTION_TIMEOUT_MAX`] and at most ten seconds more, the interval at
 //! which it looks. A new owner that asks for the offsets meanwhile is told to wait, and must.
 //!
-//! All of this blocks, for at most the bound that is given, and belongs on the thread that commits: so a plain commit
-//! and a transaction are never open side by side.
+//! All of this blocks, for at most the bound that is given, and runs beside the plain commits. Of the two parts of a
+//! transaction the first, [`LetterWriter::send`], may take long and touches no offset. In the second,
+//! [`LetterWriter::commit`], no plain commit of the same partitions may be open or asked for: it would stand later in
+//! the coordinator's log, without the letters' records, and undo what the transaction commits.
 
 mod client;
 mod doubt;
@@ -37,7 +39,7 @@ use crate::client::ClientError;
 use crate::naming::Naming;
 use crate::settings::DEAD_LETTER_ROOM_BYTES;
 use crate::{KafkaSettings, RawOutgoing};
-use client::{Client, Commit};
+use client::{Batching, Client, Commit, Unfilled};
 use doubt::Doubt;
 
 pub(super) use doubt::Resolved;
@@ -47,6 +49,8 @@ pub(super) use membership::Membership;
 pub(super) const TRANSACTION_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 /// The shortest that the client library takes.
 const TRANSACTION_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+/// How long an abort is asked for before the client is given up instead.
+const ABORT_BOUND: Duration = Duration::from_secs(2);
 
 /// One letter, addressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,11 +108,11 @@ pub(super) enum LetterError {
     /// tried again with a new one; the rest is somebody else's.
     #[error("letters were refused because the membership is over")]
     Fenced(#[source] StepError),
-    /// Nothing took effect, because this letter is too large even for a topic with room for our headers.
-    #[error("letter {index} is too large")]
+    /// Nothing took effect, because these letters are too large, each on its own.
+    #[error("letters are too large for their topic")]
     Oversized {
-        /// Its place among the letters.
-        index: usize,
+        /// Their places among the letters, in order.
+        indices: Vec<usize>,
     },
     /// The commit was asked for and not answered. Settling now could lose the records, repeating could double the
     /// letters: [`LetterWriter::resolve`] finds out, and nothing else may be committed before it has.
@@ -141,13 +145,25 @@ pub(super) struct LetterWriter {
     /// coordinator ends what the client before has left open.
     transactional_id: String,
     client: Option<Client>,
+    /// For good, once a batch was refused for its size: a topic that is too narrow for one would refuse the next, too,
+    /// and each refusal costs a client.
+    batching: Batching,
+    /// Letters are sent and not yet committed; the transaction must end before this.
+    open: Option<Instant>,
     doubt: Option<Doubt>,
 }
 
 impl LetterWriter {
     pub(super) fn new(settings: &KafkaSettings, broker_group: &str) -> Self {
         let transactional_id = format!("{broker_group}-{}", Uuid::now_v7());
-        Self { settings: settings.clone(), transactional_id, client: None, doubt: None }
+        Self {
+            settings: settings.clone(),
+            transactional_id,
+            client: None,
+            batching: Batching::default(),
+            open: None,
+            doubt: None,
+        }
     }
 
     /// True while [`LetterWriter::resolve`] has an answer to find.
@@ -156,17 +172,14 @@ impl LetterWriter {
         self.doubt.is_some()
     }
 
-    /// Publishes the letters and commits the offsets, with their metadata, as one. The offsets count the letters'
-    /// records as finished, so they differ from what was committed before.
+    /// Opens a transaction and brings the letters into it. Nobody sees them before [`LetterWriter::commit`]. When it
+    /// fails nothing is left open.
     ///
     /// # Errors
     /// See [`LetterError`].
-    pub(super) fn publish<C: ConsumerContext>(
+    pub(super) fn send(
         &mut self,
-        consumer: &BaseConsumer<C>,
-        membership: &Membership,
         letters: &[OutgoingLetter],
-        offsets: &TopicPartitionList,
         bound: Duration,
     ) -> Result<(), LetterError> {
         let until = Instant::now() + bound.min(self.transaction_timeout());
@@ -174,6 +187,57 @@ impl LetterWriter {
             let step = "the last transaction is in doubt";
             return Err(LetterError::InDoubt(StepError::timed_out(step)));
         }
+        self.abort();
+        let bytes_max = self.settings.message_bytes_max.as_u64() + DEAD_LETTER_ROOM_BYTES;
+        let beyond = letters.iter().enumerate().filter(|(_, letter)| letter.bytes() > bytes_max);
+        let indices: Vec<usize> = beyond.map(|(index, _)| index).collect();
+        if !indices.is_empty() {
+            return Err(LetterError::Oversized { indices });
+        }
+        loop {
+            self.open_client(until).map_err(LetterError::Retry)?;
+            let Some(mut client) = self.client.take() else {
+                return Err(LetterError::Retry(StepError::timed_out(
+                    "the producer was not opened",
+                )));
+            };
+            sabotage::crash_point(CrashPoint::BeforePublish);
+            match client.fill(letters, until) {
+                Ok(()) => {
+                    (self.client, self.open) = (Some(client), Some(until));
+                    return Ok(());
+                }
+                Err(Unfilled::Failed(error)) => {
+                    self.give_up(client, until);
+                    return Err(error);
+                }
+                // Once at most: who sends letters singly crowds none.
+                Err(Unfilled::Crowded) => {
+                    self.give_up(client, until);
+                    tracing::info!(
+                        transactional_id = self.transactional_id,
+                        letters = letters.len(),
+                        "a batch of letters is too large for its topic; letters are sent singly"
+                    );
+                    self.batching = Batching::Singly;
+                }
+            }
+        }
+    }
+
+    /// Commits the letters that were sent together with the offsets and their metadata. The offsets count the letters'
+    /// records as finished, so they differ from what was committed before. The patience is for the coordinator's taking
+    /// the offsets; when that fails nothing will ever take effect, and [`LetterWriter::abort`] should follow.
+    ///
+    /// # Errors
+    /// See [`LetterError`].
+    pub(super) fn commit<C: ConsumerContext>(
+        &mut self,
+        consumer: &BaseConsumer<C>,
+        membership: &Membership,
+        offsets: &TopicPartitionList,
+        patience: Duration,
+    ) -> Result<(), LetterError> {
         // The client takes a list without a single offset for nothing to do, and then nobody would ask whose letters
         // these are.
         let positions = offsets.elements();
@@ -183,13 +247,18 @@ impl LetterWriter {
             let step = "letters came without the offsets of their records";
             return Err(LetterError::Retry(StepError::new(step, cause)));
         }
-        let bytes_max = self.settings.message_bytes_max.as_u64() + DEAD_LETTER_ROOM_BYTES;
-        if let Some(index) = letters.iter().position(|letter| letter.bytes() > bytes_max) {
-            return Err(LetterError::Oversized { index });
-        }
+        let (Some(until), Some(client)) = (self.open, self.client.take()) else {
+            let step = "letters were not sent before their commit";
+            return Err(LetterError::Retry(StepError::timed_out(step)));
+        };
         let apart = sabotage::on(Switch::NoTransaction);
-        let joined = (!apart).then_some((offsets, membership));
-        let published = self.transact(letters, joined, until);
+        let patience = until.min(Instant::now() + patience);
+        if !apart && let Err(error) = client.join(offsets, membership, patience) {
+            self.client = Some(client);
+            return Err(error);
+        }
+        self.open = None;
+        let published = self.finish(client, (!apart).then_some(offsets), until);
         if apart && published.is_ok() {
             sabotage::crash_point(CrashPoint::AfterPublish);
             return consumer.commit(offsets, CommitMode::Sync).map_err(|error| {
@@ -197,6 +266,15 @@ impl LetterWriter {
             });
         }
         published
+    }
+
+    /// Gives up what was sent and not committed.
+    pub(super) fn abort(&mut self) {
+        if self.open.take().is_some()
+            && let Some(client) = self.client.take()
+        {
+            self.give_up(client, Instant::now() + ABORT_BOUND);
+        }
     }
 
     /// Finds out what became of the transaction that was left in doubt; without one there is nothing to be repeated.
@@ -210,8 +288,9 @@ impl LetterWriter {
     ) -> Result<Resolved, LetterError> {
         let until = Instant::now() + bound;
         let Some(doubt) = self.doubt.take() else { return Ok(Resolved::Committed) };
-        // While the client lives, it goes on asking for the same commit and is answered in the end.
-        if let Some(client) = self.client.take() {
+        // While the client lives, it goes on asking for the same commit and is answered in the end. One that isn't ready
+        // is its successor and has nothing to ask for yet.
+        if let Some(client) = self.client.take_if(|client| client.ready()) {
             match client.commit(until) {
                 Commit::Done => {
                     self.client = Some(client);
@@ -236,29 +315,11 @@ impl LetterWriter {
         })
     }
 
-    fn transact(
-        &mut self,
-        letters: &[OutgoingLetter],
-        joined: Option<(&TopicPartitionList, &Membership)>,
-        until: Instant,
-    ) -> Result<(), LetterError> {
-        self.open_client(until).map_err(LetterError::Retry)?;
-        let Some(mut client) = self.client.take() else {
-            return Err(LetterError::Retry(StepError::timed_out("the producer was not opened")));
-        };
-        sabotage::crash_point(CrashPoint::BeforePublish);
-        if let Err(error) = client.fill(letters, joined, until) {
-            self.give_up(client, until);
-            return Err(error);
-        }
-        self.finish(client, joined, until)
-    }
-
-    /// Commits what was filled.
+    /// Commits what was sent, and joined by these offsets.
     fn finish(
         &mut self,
         client: Client,
-        joined: Option<(&TopicPartitionList, &Membership)>,
+        joined: Option<&TopicPartitionList>,
         until: Instant,
     ) -> Result<(), LetterError> {
         if joined.is_some() {
@@ -288,7 +349,7 @@ impl LetterWriter {
             }
         };
         // Without offsets there is nothing by which it could be found out; only a sabotaged writer comes here so.
-        self.doubt = joined.map(|(offsets, _)| Doubt::of(offsets));
+        self.doubt = joined.map(Doubt::of);
         Err(LetterError::InDoubt(error))
     }
 
@@ -304,7 +365,8 @@ impl LetterWriter {
     fn open_client(&mut self, until: Instant) -> Result<(), StepError> {
         if self.client.is_none() {
             let timeout = self.transaction_timeout();
-            let client = Client::new(&self.settings, &self.transactional_id, timeout)?;
+            let client =
+                Client::new(&self.settings, &self.transactional_id, timeout, self.batching)?;
             self.client = Some(client);
         }
         let ready = self.client.as_mut().map_or(Ok(()), |client| client.make_ready(until));
@@ -319,6 +381,13 @@ impl LetterWriter {
 
     fn transaction_timeout(&self) -> Duration {
         self.settings.publish_timeout.clamp(TRANSACTION_TIMEOUT_MIN, TRANSACTION_TIMEOUT_MAX)
+    }
+}
+
+/// A consumer that closes leaves no transaction open: readers of the letters would wait for its time-out.
+impl Drop for LetterWriter {
+    fn drop(&mut self) {
+        self.abort();
     }
 }
 

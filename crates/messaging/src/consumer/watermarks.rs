@@ -10,6 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::lineage::look;
 use super::rebalance::{BrokerPartition, CallbackContext};
 
 /// How long the broker may take for one answer.
@@ -33,6 +34,16 @@ pub(super) fn ask(
     partitions: &[BrokerPartition],
 ) -> KafkaResult<Watermarks> {
     let asked_at = Instant::now();
+    let sources = &consumer.context().identity().sources;
+    let names = sources.iter().map(|source| source.broker_topic.as_str());
+    if let Err(error) = look(consumer, names, ANSWER_TIMEOUT) {
+        // Asked again the next time; the lag is told by other brokers, maybe.
+        tracing::debug!(%error, "which topics these are was not told");
+    }
+    if partitions.is_empty() {
+        // The client refuses the question about none.
+        return Ok(Watermarks::new());
+    }
     let ends = offsets_at(consumer, partitions, Offset::End)?;
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for (topic, partition) in partitions {

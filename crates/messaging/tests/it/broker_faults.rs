@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use millrace_messaging::{Producer, ProducerProfile};
 use millrace_testkit::{ClusterTurn, KafkaCluster, Stack, TestTopics, TopicSpec, Way, wait_until};
 
-use crate::harness::{Depot, GROUP, Member, Seen, TOPIC, record};
+use crate::harness::{
+    Depot, GROUP, Member, SOON, Seen, TOPIC, assert_no_stall, patient_producer, record,
+};
 
 const PARTITIONS: i32 = 3;
-/// Long enough for the brokers to notice, and for a group to come together again afterwards.
-const RECOVERY: Duration = Duration::from_secs(18);
+/// Long enough for the brokers to notice, and for a group to come together again afterwards, on a busy machine too.
+const RECOVERY: Duration = SOON;
 
 /// A depot on the three brokers. The cluster is last: it goes to the next test when the topics are on their way out.
 struct Site {
@@ -37,11 +39,14 @@ impl Site {
         depot.settings.session_timeout = Duration::from_secs(3);
         depot.settings.revoke_timeout = Duration::from_secs(1);
         depot.settings.publish_timeout = Duration::from_secs(1);
-        depot.producer = Producer::new(&depot.settings, ProducerProfile::Durable).unwrap();
+        depot.producer = patient_producer(&depot.settings);
         let mut site = Self { depot, parcels: BTreeMap::new(), _topics: topics, cluster };
         for (partition, id) in site.depot.ids_by_partition(PARTITIONS).await {
             site.parcels.insert(partition, (id, 1));
         }
+        // From here on who sends is told soon, and sends again.
+        let hasty = Producer::new(&site.depot.settings, ProducerProfile::Durable);
+        site.depot.producer = hasty.unwrap();
         site
     }
 
@@ -217,14 +222,17 @@ async fn all_brokers_frozen_beyond_the_session_cost_nothing() {
     let member = site.member();
     site.works(&member).await;
     site.cluster.ids().for_each(|id| site.cluster.broker(id).pause());
+    let mut events = member.handle.events();
     let frozen = Instant::now();
     wait_until("the outage has lasted", RECOVERY, || async {
         let health = member.handle.health();
-        assert!(health.running && !health.stalled, "an outage is no stall: {health:?}");
-        assert!(health.last_poll < Duration::from_secs(2), "polling goes on: {health:?}");
+        assert!(health.running, "{health:?}");
         frozen.elapsed() > site.depot.settings.session_timeout * 2
     })
     .await;
+    // Polling goes on, and an outage is no stall.
+    member.turned().await;
+    assert_no_stall(&mut events);
     site.cluster.ids().for_each(|id| site.cluster.broker(id).resume());
     site.goes_on(&member).await;
     member.leave().await;
@@ -274,8 +282,12 @@ async fn cut_off(way: Way) {
 #[tokio::test]
 async fn a_handler_slower_than_its_session_keeps_its_place_and_works_once() {
     let mut site = Site::open().await;
-    let member = site.depot.member(|_| async {
-        outlast(Duration::from_secs(5)).await;
+    // Longer than the test's own process may stand still, and shorter than the work.
+    site.depot.settings.session_timeout = Duration::from_secs(4);
+    let member = site.depot.member(|seen| async move {
+        if seen.iter().any(|seen| seen.number == 1) {
+            outlast(Duration::from_secs(6)).await;
+        }
         Ok(())
     });
     let group = site.group();

@@ -83,6 +83,7 @@ async fn a_permanent_failure_is_dead_lettered_alone_and_in_its_place() {
     });
     wait_until("the others are done", SOON, || async { depot.done().len() == 9 }).await;
     assert_eq!(depot.numbers("p"), [0, 1, 2, 3, 5, 6, 7, 8, 9]);
+    wait_until("it is dead", SOON, || async { member.handle.health().dead_lettered == 1 }).await;
     let dead = depot.stack.records(&depot.dead_letter_topic()).await;
     assert_eq!(dead.len(), 1);
     assert_eq!(
@@ -125,11 +126,6 @@ async fn a_record_waits_for_its_dead_letter_topic() {
     let _topic = stack.topics(&namespace, &spec).await;
     let mut depot = Depot::closed(stack, namespace.clone());
     depot.settings.publish_timeout = std::time::Duration::from_millis(500);
-    depot.producer = millrace_messaging::Producer::new(
-        &depot.settings,
-        millrace_messaging::ProducerProfile::Durable,
-    )
-    .unwrap();
     stack.produce(&depot.topic(), b"k", Some(b"?"), &[]).await;
     depot.send(&[("k", 1), ("p", 1)]).await;
     let member = depot.member(|_| async { Ok(()) });

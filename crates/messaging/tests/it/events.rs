@@ -48,13 +48,23 @@ async fn a_handler_that_hangs_is_told_as_a_stall_and_its_end_too() {
     let mut events = member.handle.events();
     assert_eq!(next(&mut events).await, ConsumerEvent::Assigned { partitions: vec![0] });
     depot.send(&[("p", 0)]).await;
-    let ConsumerEvent::Stalled { reason } = next(&mut events).await else { panic!("no stall") };
+    // On a machine that stands still, one may come before of records that wait.
+    let reason = loop {
+        let told = next(&mut events).await;
+        if matches!(told, ConsumerEvent::Recovered) {
+            continue;
+        }
+        let ConsumerEvent::Stalled { reason } = told else { panic!("{told:?} is no stall") };
+        if reason.contains("handler") {
+            break reason;
+        }
+    };
     assert!(reason.contains("partition 0"), "{reason}");
     let health = member.handle.health();
     assert!(health.stalled && health.running, "{health:?}");
     gate.add_permits(1);
     assert_eq!(next(&mut events).await, ConsumerEvent::Recovered);
-    assert!(!member.handle.health().stalled);
+    wait_until("the health knows", SOON, || async { !member.handle.health().stalled }).await;
     member.leave().await;
 }
 
@@ -66,7 +76,7 @@ async fn partitions_that_the_broker_takes_away_are_told_as_lost() {
     let specs = [TopicSpec::new(TOPIC.as_str(), 2), TopicSpec::new(dead.as_str(), 1)];
     let topics = stack.topics(&namespace, &specs).await;
     let mut depot = Depot::closed(stack, namespace);
-    depot.settings.session_timeout = Duration::from_secs(2);
+    depot.settings.session_timeout = Duration::from_secs(4);
     depot.settings.revoke_timeout = Duration::from_secs(1);
     let direct = depot.settings.brokers.clone();
     depot.settings.brokers = stack.kafka_proxy().address();
@@ -84,10 +94,12 @@ async fn partitions_that_the_broker_takes_away_are_told_as_lost() {
     };
     partitions.sort_unstable();
     assert_eq!(partitions, [0, 1]);
-    let ConsumerEvent::Assigned { partitions } = next(&mut events).await else {
-        panic!("not back")
-    };
-    assert_eq!(partitions.len(), 1, "they share again");
+    assert!(matches!(next(&mut events).await, ConsumerEvent::Assigned { .. }), "not back");
+    wait_until("they share again", SOON, || async {
+        let owned = [&cut_off, &other].map(|member| member.handle.health().partition_count);
+        if owned == [1, 1] { Ok(()) } else { Err(owned) }
+    })
+    .await;
     cut_off.leave().await;
     other.leave().await;
     drop(topics);

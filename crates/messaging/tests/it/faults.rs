@@ -18,28 +18,30 @@ async fn a_broker_that_goes_and_comes_back_costs_no_record() {
     // Shorter than the outage, so that the partitions are lost and joined for again.
     depot.settings.session_timeout = Duration::from_secs(3);
     depot.settings.publish_timeout = Duration::from_secs(1);
-    depot.producer = Producer::new(&depot.settings, ProducerProfile::Durable).unwrap();
+    let hasty = Producer::new(&depot.settings, ProducerProfile::Durable).unwrap();
     let member = depot.member(|_| async { Ok(()) });
     depot.send(&[("p", 0)]).await;
     wait_until("it consumes", SOON, || async { depot.numbers("p") == [0] }).await;
 
     stack.kafka().kill();
-    let reason =
-        wait_until("the health tells", SOON, || async { member.handle.health().reason }).await;
-    assert!(reason.contains("away"), "{reason}");
-    let failure = depot.producer.publish(&record("p", 1)).await;
+    wait_until("the health tells", SOON, || async {
+        let reason = member.handle.health().reason.unwrap_or_default();
+        if reason.contains("away") { Ok(()) } else { Err(reason) }
+    })
+    .await;
+    let failure = hasty.publish(&record("p", 1)).await;
     assert!(failure.is_err(), "nobody acknowledged it");
     let health = member.handle.health();
     assert!(health.running && !health.stalled, "{health:?}");
-    assert!(health.last_poll < Duration::from_secs(2), "polling goes on: {health:?}");
+    member.turned().await;
 
     stack.kafka().start().await.unwrap();
     wait_until("the broker takes messages", SOON, || async {
-        depot.producer.publish(&record("p", 2)).await.is_ok()
+        hasty.publish(&record("p", 2)).await.is_ok()
     })
     .await;
     depot.send(&[("p", 3)]).await;
-    wait_until("it consumes again", SOON, || async { depot.numbers("p").ends_with(&[3]) }).await;
+    wait_until("it consumes again", SOON, || async { depot.numbers("p").contains(&3) }).await;
     wait_until("nothing is said any more", SOON, || async {
         member.handle.health().reason.is_none()
     })

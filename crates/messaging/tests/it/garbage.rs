@@ -4,7 +4,7 @@
 use millrace_runtime::Clock;
 use millrace_testkit::{LogEntry, RawOutgoing, Stack, TestTopics, TopicSpec, wait_until};
 
-use crate::harness::{Depot, GROUP, SOON, TOPIC, record};
+use crate::harness::{Depot, GROUP, SOON, TOPIC, patient_producer, record};
 
 /// Room for a header of a megabyte.
 const RECORD_BYTES_MAX: &str = "4194304";
@@ -23,11 +23,7 @@ impl Heap {
             .map(|name| TopicSpec::new(name, 1).with("max.message.bytes", RECORD_BYTES_MAX));
         let topics = stack.topics(&depot.namespace, &specs).await;
         depot.settings.message_bytes_max = "2MiB".parse().unwrap();
-        depot.producer = millrace_messaging::Producer::new(
-            &depot.settings,
-            millrace_messaging::ProducerProfile::Durable,
-        )
-        .unwrap();
+        depot.producer = patient_producer(&depot.settings);
         Self { depot, _topics: topics }
     }
 
@@ -191,11 +187,7 @@ async fn a_record_too_large_for_the_dead_letter_topic_holds_its_place_and_is_nev
     let mut site = Heap::open().await;
     // The letter can't be published: neither its record nor what the limit allows would be whole.
     site.depot.settings.message_bytes_max = "64KiB".parse().unwrap();
-    site.depot.producer = millrace_messaging::Producer::new(
-        &site.depot.settings,
-        millrace_messaging::ProducerProfile::Durable,
-    )
-    .unwrap();
+    site.depot.producer = patient_producer(&site.depot.settings);
     let large = vec![b'x'; 1 << 20];
     site.write(&garbage(Some(&large))).await;
     site.depot.send(&[("p", 1)]).await;

@@ -2,25 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millrace_envelope::{
     ConsumerGroup, EncodedRecord, Envelope, ErrorCode, MessageContext, TopicName, error_codes,
     events,
 };
 use millrace_messaging::{
-    Batch, Consumer, ConsumerHandle, DEFAULTS, Handler, HandlerError, KafkaSettings, Mode,
-    Outcomes, Producer, ProducerProfile,
+    Batch, Consumer, ConsumerEvent, ConsumerHandle, DEFAULTS, Handler, HandlerError, KafkaSettings,
+    Mode, Outcomes, Producer, ProducerProfile,
 };
 use millrace_runtime::settings::{Layers, Problems, Validate, load};
 use millrace_runtime::{CancellationToken, Tasks};
-use millrace_testkit::{Namespace, Stack, TestTopics, TopicSpec};
+use millrace_testkit::{Namespace, Stack, TestTopics, TopicSpec, wait_until};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast::Receiver;
 use uuid::Uuid;
 
-pub(crate) const SOON: Duration = Duration::from_secs(15);
+/// Nothing takes so long, not even on a busy machine: who waits for longer waits in vain. What it bounds never depends on
+/// it, so a test that passes is no slower for it.
+pub(crate) const SOON: Duration = Duration::from_secs(40);
 pub(crate) const TOPIC: TopicName = TopicName::from_static("parcel-events");
 pub(crate) const GROUP: ConsumerGroup = ConsumerGroup::from_static("depot.sort");
 
@@ -120,7 +123,7 @@ impl Depot {
     /// Without topics.
     pub(crate) fn closed(stack: &'static Stack, namespace: Namespace) -> Self {
         let settings = settings(stack, &namespace);
-        let producer = Producer::new(&settings, ProducerProfile::Durable).unwrap();
+        let producer = patient_producer(&settings);
         let (tasks, done) = (Tasks::new(), Log::default());
         Self { stack, namespace, settings, producer, tasks, done, _topics: Vec::new() }
     }
@@ -206,7 +209,14 @@ impl Depot {
             let consumer: BaseConsumer = config.create().unwrap();
             let mut list = TopicPartitionList::new();
             list.add_partition(&topic, partition);
-            let list = consumer.committed_offsets(list, Duration::from_secs(5)).unwrap();
+            let asked = Instant::now();
+            // A coordinator that is only just being made answers that it is none; it is asked again.
+            let list = loop {
+                match consumer.committed_offsets(list.clone(), SOON) {
+                    Ok(list) => break list,
+                    Err(error) => assert!(asked.elapsed() < SOON, "{error}"),
+                }
+            };
             let offset = list.find_partition(&topic, partition).unwrap().offset();
             // Logical offsets, such as «none committed», are negative on the wire.
             offset.to_raw().filter(|raw| *raw >= 0)
@@ -226,12 +236,49 @@ impl Member {
         self.stop.cancel();
         tokio::time::timeout(SOON, self.handle.closed()).await.expect("the consumer closes");
     }
+
+    /// Waits until its loop has made a whole turn that began after this call: so it polls, and knows by now of all that
+    /// was asked of it before.
+    pub(crate) async fn turned(&self) {
+        self.polled_after(Instant::now()).await;
+        // That one began the turn; the next one ends it.
+        self.polled_after(Instant::now()).await;
+    }
+
+    async fn polled_after(&self, moment: Instant) {
+        wait_until("the loop polls", SOON, || async {
+            // Before the look, so that a test that stands still between the two is wrong on the safe side.
+            let now = Instant::now();
+            let last_poll = self.handle.health().last_poll;
+            if now.checked_sub(last_poll) > Some(moment) { Ok(()) } else { Err(last_poll) }
+        })
+        .await;
+    }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// What a test itself sends arrives, however slow the machine is and however little patience the consumer has.
+pub(crate) fn patient_producer(settings: &KafkaSettings) -> Producer {
+    let patient = KafkaSettings { publish_timeout: SOON, queue_wait: SOON, ..settings.clone() };
+    Producer::new(&patient, ProducerProfile::Durable).unwrap()
+}
+
+/// What was told since the last look.
+pub(crate) fn told(events: &mut Receiver<ConsumerEvent>) -> Vec<ConsumerEvent> {
+    std::iter::from_fn(|| events.try_recv().ok()).collect()
+}
+
+/// No stall was told. The health also counts a loop that doesn't poll for as long as the limit, which a slow machine may
+/// bring about; this is what the consumer itself takes for one.
+pub(crate) fn assert_no_stall(events: &mut Receiver<ConsumerEvent>) {
+    let told = told(events);
+    let stall = told.iter().find(|event| matches!(event, ConsumerEvent::Stalled { .. }));
+    assert_eq!(stall, None, "{told:?}");
 }
 
 pub(crate) fn record(parcel: &str, number: u32) -> EncodedRecord {

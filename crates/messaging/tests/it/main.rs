@@ -3,6 +3,7 @@
 
 mod admin;
 mod broker_faults;
+mod commit_gap;
 mod control;
 mod dead_letters;
 mod epochs;
@@ -11,6 +12,8 @@ mod faults;
 mod flow;
 mod garbage;
 mod harness;
+mod idle_members;
+mod letter_batches;
 mod letters;
 mod modes;
 mod offset_map;
@@ -19,6 +22,7 @@ mod producer;
 mod producer_queue;
 mod rebalance;
 mod retries;
+mod standstill;
 mod stop;
 mod topic_faults;
 mod tracing_context;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
 
 use millrace_testkit::wait_until;
 
@@ -35,11 +34,9 @@ async fn a_transient_failure_holds_its_partition_in_order_while_others_flow() {
         if numbers == [0, 1, 2, 3, 4] { Ok(()) } else { Err(numbers) }
     })
     .await;
+    // Retries never hold up the poll loop.
+    member.turned().await;
     let health = member.handle.health();
-    assert!(
-        health.last_poll < Duration::from_secs(2),
-        "retries never hold up the poll loop: {health:?}"
-    );
     assert!(!health.stalled, "a retry explains the standstill: {health:?}");
     mended.store(true, Ordering::SeqCst);
     wait_until("the stuck partition goes on", SOON, || async { depot.numbers(&stuck).len() == 21 })

@@ -41,10 +41,16 @@ async fn nothing_is_lost_or_overtaken_while_members_join_and_leave() {
     let seed = 20_240_607;
     let mut depot = Depot::open(PARTITIONS).await;
     depot.settings.batch_records_max = 5;
+    // Longer than the machine may stand still. A session can't be much longer: a member that leaves while the coordinator
+    // holds its request is waited for until its session ends.
+    depot.settings.revoke_timeout = Duration::from_secs(5);
     let mut random = StdRng::seed_from_u64(seed);
     let parcels: Vec<String> = (0..40).map(|id| format!("p{id}")).collect();
     let mut members = vec![member(&depot), member(&depot)];
     for round in 0..8_u32 {
+        // Some commit only what they give back; the others' commits cross the rebalances.
+        let (seldom, often) = (Duration::from_secs(3600), Duration::from_millis(100));
+        depot.settings.commit_interval = if random.random_bool(0.5) { seldom } else { often };
         let numbers = round * 25..(round + 1) * 25;
         let batch: Vec<(&str, u32)> = numbers
             .flat_map(|number| parcels.iter().map(move |id| (id.as_str(), number)))
@@ -73,9 +79,10 @@ async fn nothing_is_lost_or_overtaken_while_members_join_and_leave() {
         member.leave().await;
     }
     assert_no_one_overtook(&depot.done(), seed);
-    // Each leave finishes what it has in hand and commits it, so a repeat needs a worker that was cut off.
+    // Who gives partitions back finishes what it has in hand and commits it. Some of that may be too late where the group
+    // waits for a member that is gone; without it, all that the seldom ones had done would come again.
     let repeats = depot.done().len() - 8000;
-    assert!(repeats <= 100, "seed {seed}: {repeats} records were handled again");
+    assert!(repeats <= 400, "seed {seed}: {repeats} records were handled again");
 }
 
 fn distinct(done: &[Seen]) -> usize {

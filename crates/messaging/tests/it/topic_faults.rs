@@ -1,7 +1,6 @@
 //! What befalls a topic and a group's offsets behind the consumer's back: nothing that still lies in the log is left
 //! out, nothing that was aborted is handled, and the consumer goes on by itself.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,9 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::Semaphore;
 
-use crate::harness::{Depot, GROUP, Member, SOON, TOPIC, record};
+use crate::harness::{Depot, GROUP, Member, SOON, TOPIC, assert_no_stall, record};
+
+mod remade;
 
 /// A depot whose topic can be broken.
 struct Yard {
@@ -77,38 +78,36 @@ impl Yard {
         })
         .await;
     }
+
+    /// A topic for members of the group that are none of ours.
+    async fn other_topic(&self) -> TestTopics {
+        let spec = TopicSpec::new("other-events", 1);
+        self.depot.stack.topics(&self.depot.namespace, &[spec]).await
+    }
+
+    /// Somebody who commits offsets as another member of the group, where that takes one.
+    async fn intruder(&self, other: &TestTopics) -> Option<Intruder> {
+        let described = self.access().group(&self.group()).await.unwrap();
+        match described.protocol {
+            GroupProtocol::Classic => Some(Intruder::join(self, &other.names()[0]).await),
+            GroupProtocol::Consumer => None,
+        }
+    }
+
+    async fn commit_as(&self, intruder: Option<&Intruder>, offset: i64) {
+        match intruder {
+            Some(intruder) => intruder.commit(&self.topic, offset).await,
+            None => {
+                let moved = CommittedOffset { offset, metadata: String::new() };
+                let (access, group) = (self.access(), self.group());
+                access.set_committed_as_member(&group, &self.topic, 0, &moved).await.unwrap();
+            }
+        }
+    }
 }
 
 fn bytes(number: u32) -> Vec<u8> {
     record("p", number).payload.unwrap()
-}
-
-#[tokio::test]
-async fn a_topic_deleted_and_made_again_is_read_from_its_beginning() {
-    let yard = Yard::plain(1).await;
-    let member = yard.member();
-    yard.send(0..5).await;
-    yard.done(&[0, 1, 2, 3, 4]).await;
-    yard.committed(5).await;
-    yard.topics.delete(&yard.topic).await;
-    yard.topics.create_again(&yard.topic).await;
-    // More than there were: a position of the old topic's would lie inside the new one's log.
-    wait_until("the topic is known again", SOON, || async {
-        let sent = yard.depot.producer.publish(&record("p", 100)).await;
-        sent.map(drop).map_err(|error| error.to_string())
-    })
-    .await;
-    yard.send(101..110).await;
-    wait_until("the new topic is done", SOON, || async {
-        let mut numbers: Vec<u32> =
-            yard.depot.numbers("p").into_iter().filter(|number| *number >= 100).collect();
-        numbers.dedup();
-        if numbers == (100..110).collect::<Vec<u32>>() { Ok(()) } else { Err(numbers) }
-    })
-    .await;
-    let end = yard.access().log_end(&yard.topic, 0).await.unwrap();
-    yard.committed(end).await;
-    member.leave().await;
 }
 
 #[tokio::test]
@@ -210,19 +209,17 @@ async fn aborted_records_are_never_handled_and_markers_hold_nothing_up() {
 #[tokio::test]
 async fn a_log_that_ends_in_an_aborted_transaction_is_no_stall() {
     let mut yard = Yard::plain(1).await;
-    yard.depot.settings.stall_limit = Duration::from_millis(500);
+    // Longer than the machine may stand still between the broker's word on the end and the reader's.
+    yard.depot.settings.stall_limit = Duration::from_secs(3);
     let member = yard.member();
     yard.send(0..1).await;
     yard.done(&[0]).await;
     yard.access().write_aborted(&yard.topic, &[(b"p", &bytes(66))]).await;
     let limit = yard.depot.settings.stall_limit;
-    let watched = std::time::Instant::now();
-    wait_until("it was watched", SOON, || async {
-        let health = member.handle.health();
-        assert!(!health.stalled, "nothing waits: {health:?}");
-        watched.elapsed() > limit * 4
-    })
-    .await;
+    let (mut events, watched) = (member.handle.events(), std::time::Instant::now());
+    wait_until("it was watched", SOON, || async { watched.elapsed() > limit + limit / 2 }).await;
+    member.turned().await;
+    assert_no_stall(&mut events);
     member.leave().await;
 }
 
@@ -286,26 +283,13 @@ async fn an_offset_beyond_the_end_leaves_nothing_out() {
 #[tokio::test]
 async fn an_offset_set_by_another_member_while_it_works_is_mended_by_its_next_commit() {
     let yard = Yard::plain(1).await;
-    let other_topic = TopicSpec::new("other-events", 1);
-    let other = yard.depot.stack.topics(&yard.depot.namespace, &[other_topic]).await;
+    let other = yard.other_topic().await;
     let member = yard.member();
     yard.send(0..5).await;
     yard.done(&[0, 1, 2, 3, 4]).await;
     yard.committed(5).await;
-    let described = yard.access().group(&yard.group()).await.unwrap();
-    let intruder = match described.protocol {
-        GroupProtocol::Classic => {
-            let intruder = Intruder::join(&yard, &other.names()[0]).await;
-            intruder.commit(&yard.topic, 1).await;
-            Some(intruder)
-        }
-        GroupProtocol::Consumer => {
-            let moved = CommittedOffset { offset: 1, metadata: String::new() };
-            let (access, group) = (yard.access(), yard.group());
-            access.set_committed_as_member(&group, &yard.topic, 0, &moved).await.unwrap();
-            None
-        }
-    };
+    let intruder = yard.intruder(&other).await;
+    yard.commit_as(intruder.as_ref(), 1).await;
     yard.committed(1).await;
     yard.send(5..6).await;
     yard.done(&[0, 1, 2, 3, 4, 5]).await;
@@ -354,34 +338,4 @@ impl Intruder {
     async fn leave(self) {
         tokio::task::spawn_blocking(move || drop(self.0)).await.unwrap();
     }
-}
-
-#[tokio::test]
-async fn two_topics_of_one_name_in_turn_keep_the_order_of_each_key() {
-    let yard = Yard::plain(2).await;
-    let member = yard.member();
-    let ids = yard.depot.ids_by_partition(2).await;
-    yard.topics.delete(&yard.topic).await;
-    yard.topics.create_again(&yard.topic).await;
-    let mut expected: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
-    for number in 1..20 {
-        for id in ids.values() {
-            wait_until("it is acknowledged", SOON, || async {
-                let sent = yard.depot.producer.publish(&record(id, number)).await;
-                sent.map(drop).map_err(|error| error.to_string())
-            })
-            .await;
-            expected.entry(id).or_default().push(number);
-        }
-    }
-    for (id, expected) in expected {
-        wait_until("all are done", SOON, || async {
-            let mut numbers = yard.depot.numbers(id);
-            numbers.retain(|number| *number > 0);
-            numbers.dedup();
-            if numbers == expected { Ok(()) } else { Err((id, numbers)) }
-        })
-        .await;
-    }
-    member.leave().await;
 }

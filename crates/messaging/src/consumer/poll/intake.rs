@@ -59,6 +59,7 @@ impl<H: Handler> State<'_, H> {
             }
             wait = Duration::ZERO;
         }
+        self.still_the_same_topics()?;
         self.hand_over();
         Ok(())
     }
@@ -91,6 +92,8 @@ impl<H: Handler> State<'_, H> {
             return Ok(()); // Not committed, so the next owner gets it.
         }
         self.session.consumer.context().connection().answered();
+        self.still_the_same_topics()?;
+        let Some(owned) = self.owned.get(&slot) else { return Ok(()) };
         if owned.last_offset.is_some_and(|last| offset <= last) {
             self.log_went_back(slot, offset)?;
         }

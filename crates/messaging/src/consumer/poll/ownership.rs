@@ -13,6 +13,7 @@ use super::epochs::EpochState;
 use super::state::{Ended, Owned, State};
 use crate::consumer::ConsumerEvent;
 use crate::consumer::backlog::Backlog;
+use crate::consumer::lineage::Incarnation;
 use crate::consumer::offsets::{CompletedMap, OffsetTracker};
 use crate::consumer::positions::{Beginning, Beginnings, Oddity};
 use crate::consumer::rebalance::{BrokerPartition, ClientEvent, assign, unassign};
@@ -43,6 +44,7 @@ impl<H: Handler> State<'_, H> {
         match event {
             ClientEvent::Assigned(partitions) => {
                 tracing::info!(group, topic, ?partitions, "partitions assigned");
+                self.renewal.assigned(Instant::now());
                 metrics::rebalanced(group, topic, "assigned");
                 self.refused = None;
                 self.joining.waiting.push_back(partitions);
@@ -149,15 +151,23 @@ impl<H: Handler> State<'_, H> {
         // An empty assignment says that what is owned stays as it is.
         let taken_none = taken.is_empty();
         for (slot, beginning) in taken {
-            self.own(slot, beginning.base, beginning.completed);
+            self.own(slot, beginning.base, beginning.completed, beginning.incarnation);
         }
+        // A name may have passed to another topic since the broker was asked.
+        self.renewal.check_again();
         if !taken_none {
             self.poll.board.event(ConsumerEvent::Assigned { partitions: numbers });
         }
         (self.lag_asked, self.health_told) = (None, None);
     }
 
-    fn own(&mut self, slot: Slot, base: Option<i64>, completed: CompletedMap) {
+    fn own(
+        &mut self,
+        slot: Slot,
+        base: Option<i64>,
+        completed: CompletedMap,
+        incarnation: Incarnation,
+    ) {
         let closed = self.poll.epochs.is_some();
         let tracker = OffsetTracker::new(base, completed);
         let now = Instant::now();
@@ -166,6 +176,7 @@ impl<H: Handler> State<'_, H> {
         let owned = Owned {
             tenure,
             backlog: Backlog::default(),
+            incarnation,
             gathered: Vec::new(),
             last_offset: None,
             epoch,
@@ -200,10 +211,9 @@ impl<H: Handler> State<'_, H> {
             );
             return Err(Ended::Broken(reason));
         }
-        if let Some(owned) = self.owned.get(&slot) {
-            self.commits.forget(owned.tenure);
-        }
-        self.own(slot, Some(offset), CompletedMap::default());
+        let Some(owned) = self.owned.get(&slot) else { return Ok(()) };
+        self.commits.forget(owned.tenure);
+        self.own(slot, Some(offset), CompletedMap::default(), owned.incarnation);
         Ok(())
     }
 
@@ -236,6 +246,14 @@ impl<H: Handler> State<'_, H> {
                 committed,
                 end,
                 "the committed offset lies behind the end of the log, which is read from its beginning"
+            ),
+            Some(Oddity::MadeAgain { committed }) => tracing::warn!(
+                group,
+                topic,
+                partition,
+                committed,
+                "the topic was made again and the committed offset may be that of the one before; \
+                 the log is read from its beginning"
             ),
         }
     }

@@ -7,15 +7,17 @@ use super::drain::{Drain, Rest, Step};
 use super::epochs::{Draws, EpochState};
 use super::ownership::Joining;
 use super::posting::Posting;
+use super::renewal::Renewal;
 use super::{PollLoop, SharedDispatch};
-use crate::Handler;
 use crate::consumer::backlog::Backlog;
 use crate::consumer::commit::Commits;
 use crate::consumer::lanes::{Item, LaneId};
+use crate::consumer::lineage::Incarnation;
 use crate::consumer::schedule::Tenure;
 use crate::consumer::session::Session;
 use crate::consumer::slot::Slot;
 use crate::message::RawRecord;
+use crate::{Handler, metrics};
 
 /// How a session ended.
 pub(super) enum Ended {
@@ -23,6 +25,8 @@ pub(super) enum Ended {
     Stopped,
     /// The client is of no more use.
     Broken(String),
+    /// What it held, or what it was given, is of a topic that is gone; another one bears the name.
+    MadeAgain(String),
     /// Another process has taken this member's place.
     Fenced(String),
 }
@@ -31,6 +35,8 @@ pub(super) enum Ended {
 pub(super) struct Owned {
     pub(super) tenure: Tenure,
     pub(super) backlog: Backlog,
+    /// Which of the topics of its name it is of.
+    pub(super) incarnation: Incarnation,
     /// Records of this turn, on their way into the schedule.
     pub(super) gathered: Vec<(LaneId, Item<RawRecord>)>,
     /// The offset that came last.
@@ -57,6 +63,7 @@ pub(super) struct State<'a, H: Handler> {
     pub(super) health_told: Option<Instant>,
     /// What the broker said against our subscription, until partitions come.
     pub(super) refused: Option<String>,
+    pub(super) renewal: Renewal,
 }
 
 impl<'a, H: Handler> State<'a, H> {
@@ -76,6 +83,7 @@ impl<'a, H: Handler> State<'a, H> {
             lag_asked: None,
             health_told: None,
             refused: None,
+            renewal: Renewal::new(poll.identity.lineage.changes()),
         }
     }
 
@@ -86,6 +94,9 @@ impl<'a, H: Handler> State<'a, H> {
         }
         self.poll.board.polled();
         let now = Instant::now();
+        if let Err(ended) = self.left_without_partitions(now) {
+            return Some(ended);
+        }
         self.join();
         self.control_flow();
         if self.poll.stopping() && self.stop.is_none() {
@@ -112,7 +123,7 @@ impl<'a, H: Handler> State<'a, H> {
         // In doubt is better waited for, but not for ever: what the coordinator decides, it decides for letters and
         // offsets alike, and the next owner is told no offset before.
         let out_of_time = self.stop.as_ref().is_some_and(|stop| stop.out_of_time(now));
-        (step == Step::Done && (out_of_time || !self.posting.in_doubt)).then_some(Ended::Stopped)
+        (step == Step::Done && (out_of_time || !self.posting.in_doubt())).then_some(Ended::Stopped)
     }
 
     /// Lets go of everything; what is not committed by now is the next owner's.
@@ -120,6 +131,10 @@ impl<'a, H: Handler> State<'a, H> {
         self.dispatch.close();
         for drain in std::mem::take(&mut self.revocations) {
             self.give_back(&drain.slots);
+        }
+        if self.posting.too_large() > 0 {
+            let identity = &self.poll.identity;
+            metrics::letters_too_large(identity.group, identity.origin.as_str(), 0);
         }
         self.answer_joins();
         let all: Vec<Slot> = self.owned.keys().copied().collect();

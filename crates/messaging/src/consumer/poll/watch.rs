@@ -27,7 +27,8 @@ impl<H: Handler> State<'_, H> {
             None => {}
         }
         let due = self.lag_asked.is_none_or(|asked| now - asked >= self.poll.settings.lag_interval);
-        if due && !self.owned.is_empty() && !self.session.watermarks.open() {
+        // Also without partitions: the answer tells by the way which topics bear the names.
+        if due && !self.session.watermarks.open() {
             self.lag_asked = Some(now);
             let identity = &self.poll.identity;
             let places = self

@@ -243,10 +243,10 @@ fn whatever_is_pushed_is_handled_while_concurrency_changes_and_nobody_is_called_
         room.push([(1, 0), (1, 1), (2, 2)]);
         room.dispatch.with(|schedule| schedule.set_concurrency(1));
         room.push([(3, 3), (1, 4)]);
-        room.dispatch.with(|schedule| schedule.set_paused(true));
+        room.dispatch.with(|schedule| schedule.set_paused(true, Instant::now()));
         room.push([(4, 5)]);
         room.dispatch.with(|schedule| schedule.set_concurrency(6));
-        room.dispatch.with(|schedule| schedule.set_paused(false));
+        room.dispatch.with(|schedule| schedule.set_paused(false, Instant::now()));
         let mut offsets: Vec<i64> = (0..6).map(|_| done.recv().unwrap()).collect();
         offsets.sort_unstable();
         assert_eq!(offsets, [0, 1, 2, 3, 4, 5]);

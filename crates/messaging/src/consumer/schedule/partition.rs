@@ -15,6 +15,8 @@ use super::{Finished, Pending, Settlement, Tenure, Waits, Work};
 /// less, and a restart would repeat more.
 const MAP_FULL: f32 = 0.75;
 const MAP_ROOM: f32 = 0.5;
+/// Share at which what is in memory, too, is handed over more slowly: see [`Partition::held_back`].
+const MAP_LAST: f32 = 0.9;
 
 /// When the flow into a partition stops; it goes on at half of what records at rest leave of it.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +61,15 @@ enum Gate {
     Open(Option<i64>),
 }
 
+/// An open call.
+#[derive(Debug)]
+struct Running {
+    since: Instant,
+    /// The lowest offset that it has.
+    first: i64,
+    epoch: Option<i64>,
+}
+
 #[derive(Debug)]
 pub(super) struct Partition<R, L> {
     number: u64,
@@ -74,7 +85,9 @@ pub(super) struct Partition<R, L> {
     pub(super) letters: Vec<Pending<L>>,
     records: usize,
     bytes: usize,
-    running: BTreeMap<u64, Instant>,
+    running: BTreeMap<u64, Running>,
+    /// The highest offset that is finished.
+    finished_to: i64,
     /// Letters that are not published yet, and the bytes of their records.
     held: usize,
     held_bytes: usize,
@@ -97,6 +110,7 @@ impl<R, L> Partition<R, L> {
             records: 0,
             bytes: 0,
             running: BTreeMap::new(),
+            finished_to: i64::MIN,
             held: 0,
             held_bytes: 0,
             stopped: false,
@@ -108,9 +122,9 @@ impl<R, L> Partition<R, L> {
         self.number
     }
 
-    /// True when this call is one of its own and open.
-    pub(super) fn holds(&self, call: u64) -> bool {
-        self.running.contains_key(&call)
+    /// Calls that are open.
+    pub(super) fn calls(&self) -> impl Iterator<Item = u64> {
+        self.running.keys().copied()
     }
 
     pub(super) fn open_calls(&self) -> usize {
@@ -136,7 +150,24 @@ impl<R, L> Partition<R, L> {
     }
 
     pub(super) fn may_hand_over(&self) -> bool {
-        self.gate != Gate::Closed && !self.finish.is_cancelled() && self.lanes.any_ready()
+        self.gate != Gate::Closed
+            && !self.finish.is_cancelled()
+            && self.lanes.any_ready()
+            && !self.held_back()
+    }
+
+    /// Whether records wait although they are ready, because the map is as good as full: what finishes above a record
+    /// in hand makes it longer, what is cut off it would be repeated by a restart, and intake that has stopped leaves
+    /// thousands in memory that could do so. Calls end by themselves, so they are waited for; records in retries are
+    /// not, as in [`Self::map_full`].
+    fn held_back(&self) -> bool {
+        self.tracker.fullness() >= MAP_LAST
+            && self.running.values().any(|call| call.first < self.finished_to)
+    }
+
+    /// The consumer's pause is over.
+    pub(super) fn resumed(&mut self, now: Instant) {
+        self.moved_at = now;
     }
 
     /// Takes a record in; false when it isn't to be handed over.
@@ -168,15 +199,13 @@ impl<R, L> Partition<R, L> {
     ) -> Option<Work<R>> {
         let Gate::Open(epoch) = self.gate else { return None };
         let items = self.lanes.take(portion);
-        if items.is_empty() {
-            return None;
-        }
+        let first = items.iter().map(|(_, item)| item.offset).min()?;
         if sabotage::on(Switch::StoreOffsetEarly) {
             for (_, item) in &items {
                 self.tracker.finished(item.offset);
             }
         }
-        self.running.insert(call, now);
+        self.running.insert(call, Running { since: now, first, epoch });
         self.moved_at = now;
         let tenure = Tenure { slot, number: self.number };
         Some(Work {
@@ -190,7 +219,7 @@ impl<R, L> Partition<R, L> {
     }
 
     pub(super) fn settle(&mut self, settlement: Settlement<R, L>, waits: &mut Waits, now: Instant) {
-        self.running.remove(&settlement.call);
+        let call = self.running.remove(&settlement.call);
         self.moved_at = now;
         for end in settlement.lanes {
             let due = self.lanes.settle(end.lane, end.returned, end.after);
@@ -203,7 +232,9 @@ impl<R, L> Partition<R, L> {
         self.held_bytes +=
             settlement.letters.iter().map(|letter| letter.record.bytes).sum::<usize>();
         self.letters.extend(settlement.letters);
-        if settlement.stale_epoch {
+        // A call from before the present epoch says nothing about it, and without epochs none can be drawn.
+        let epoch = call.and_then(|call| call.epoch);
+        if settlement.stale_epoch && epoch.is_some() && self.gate == Gate::Open(epoch) {
             self.gate = Gate::Closed;
             self.stale = true;
         }
@@ -250,6 +281,7 @@ impl<R, L> Partition<R, L> {
 
     fn finished(&mut self, record: Finished) {
         self.tracker.finished(record.offset);
+        self.finished_to = self.finished_to.max(record.offset);
         self.records -= 1;
         self.bytes -= record.bytes;
     }
@@ -325,8 +357,8 @@ impl<R, L> Partition<R, L> {
             return None;
         }
         // The oldest call has the lowest number.
-        if let Some(started) = self.running.values().next() {
-            let open = now.saturating_duration_since(*started);
+        if let Some(call) = self.running.values().next() {
+            let open = now.saturating_duration_since(call.since);
             return (open >= limit)
                 .then(|| format!("a handler has not come back for {} s", open.as_secs()));
         }

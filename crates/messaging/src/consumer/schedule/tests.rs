@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::super::lanes::After;
 use super::super::offsets::CompletedMap;
 use super::*;
 
@@ -140,6 +141,7 @@ struct Record {
 struct Tenant {
     tenure: Tenure,
     open: bool,
+    epoch: Option<i64>,
     leaving: bool,
     /// Those from the oldest unfinished one on.
     records: BTreeMap<i64, Record>,
@@ -172,6 +174,7 @@ struct World {
     failures_in_row: u32,
     paused: bool,
     concurrency: usize,
+    epochs: i64,
     now: Instant,
 }
 
@@ -190,6 +193,7 @@ impl World {
             failures_in_row,
             paused,
             concurrency,
+            epochs: 0,
             now,
         };
         (0..PARTITIONS).for_each(|partition| world.assign(partition, false));
@@ -200,7 +204,7 @@ impl World {
         let tracker = OffsetTracker::new(Some(0), CompletedMap::default());
         let tenure = self.schedule.assign(slot(partition), tracker, closed, self.now);
         let (open, leaving, records) = (!closed, false, BTreeMap::new());
-        let tenant = Tenant { tenure, open, leaving, records, next: 0, end: 0 };
+        let tenant = Tenant { tenure, open, epoch: None, leaving, records, next: 0, end: 0 };
         self.tenants.insert(partition, tenant);
     }
 
@@ -284,7 +288,7 @@ impl World {
         let (tenure, now) = (work.tenure, self.now);
         let mut settlement = Settlement::empty(tenure, work.call);
         settlement.stale_epoch = stale_epoch;
-        let mut ends: BTreeMap<LaneId, LaneEnd<()>> = BTreeMap::new();
+        let (epoch, mut ends) = (work.epoch, BTreeMap::<LaneId, LaneEnd<()>>::new());
         let mut fates = fates.iter().cycle();
         for (lane, mut item) in work.items {
             let end = ends.entry(lane).or_insert_with(|| LaneEnd {
@@ -345,10 +349,20 @@ impl World {
         } else {
             self.failures_in_row += settlement.failed;
         }
-        if stale_epoch && let Some(tenant) = self.tenant(tenure) {
-            tenant.open = false;
+        if stale_epoch {
+            self.refused(tenure, epoch);
         }
         self.schedule.settle(settlement, now);
+    }
+
+    /// Of the present epoch a refusal says something, and of none other.
+    fn refused(&mut self, tenure: Tenure, epoch: Option<i64>) {
+        if let Some(tenant) = self.tenant(tenure)
+            && epoch.is_some()
+            && epoch == tenant.epoch
+        {
+            tenant.open = false;
+        }
     }
 
     fn progress(&mut self, at: usize) {
@@ -422,7 +436,7 @@ impl World {
             }
             Step::Pause(paused) => {
                 self.paused = *paused;
-                self.schedule.set_paused(*paused);
+                self.schedule.set_paused(*paused, self.now);
             }
             Step::Pass(milliseconds) => self.now += Duration::from_millis(*milliseconds),
         }
@@ -451,7 +465,9 @@ impl World {
     fn open(&mut self, partition: i32) {
         if let Some(tenant) = self.tenants.get_mut(&partition) {
             tenant.open = true;
-            self.schedule.open(tenant.tenure, 1);
+            self.epochs += 1;
+            tenant.epoch = Some(self.epochs);
+            self.schedule.open(tenant.tenure, self.epochs);
         }
     }
 
@@ -465,8 +481,7 @@ impl World {
     fn check(&self) {
         assert_eq!(self.schedule.calls, self.open_calls().count());
         let probes = self.open_calls().filter(|call| call.probe).count();
-        assert_eq!(self.schedule.probes.len(), probes);
-        assert_eq!(self.schedule.failures_in_row, self.failures_in_row);
+        assert_eq!(self.schedule.flood.counts(), (self.failures_in_row, probes));
         assert!(self.schedule.turn.len() <= self.tenants.len(), "each partition once in the turn");
         for (partition, tenant) in &self.tenants {
             let view = self.schedule.view(slot(*partition)).unwrap();
@@ -484,7 +499,7 @@ impl World {
     /// Everything ends well when all fates do.
     fn drain(&mut self) {
         self.paused = false;
-        self.schedule.set_paused(false);
+        self.schedule.set_paused(false, self.now);
         // What was abandoned or left ends with its assignment.
         let leaving = self.tenants.iter().filter(|(_, tenant)| tenant.leaving);
         let leaving: Vec<i32> = leaving.map(|(partition, _)| *partition).collect();

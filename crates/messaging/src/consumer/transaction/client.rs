@@ -3,6 +3,7 @@
 //! It has a thread that serves its events all the time, because an abort and a token refresh wait for them, and
 //! neither comes when somebody happens to poll.
 
+mod refusal;
 mod reports;
 
 use std::collections::HashMap;
@@ -20,7 +21,10 @@ use super::{LetterError, Membership, OutgoingLetter, StepError};
 use crate::KafkaSettings;
 use crate::client::{Connection, base_config};
 use crate::settings::DEAD_LETTER_ROOM_BYTES;
+use refusal::{Refusal, is_too_large, refusal};
 use reports::{LetterContext, Reports, Ticket};
+
+pub(super) use refusal::Batching;
 
 /// A topic's own limit is the broker's for a whole batch: several letters that fit one by one must not be refused
 /// because they travel together. A single larger letter still travels, alone.
@@ -31,6 +35,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 pub(super) struct Client {
     producer: ThreadedProducer<LetterContext>,
     reports: Arc<Reports>,
+    batching: Batching,
     /// True once the coordinator knows us and has ended what a client before left open.
     ready: bool,
     /// True once the broker has refused a letter. Its sequence number is used up on our side and not on the broker's, so
@@ -38,6 +43,21 @@ pub(super) struct Client {
     worn: bool,
     /// Partition counts of the letters' topics. Forgotten when anything goes wrong, a topic made anew being one cause.
     partition_counts: HashMap<String, i32>,
+}
+
+/// Why letters are not in a transaction.
+#[derive(Debug)]
+pub(super) enum Unfilled {
+    /// A batch of several was too large. Nobody knows which of them is to blame, if any: a client that sends each on its
+    /// own finds out.
+    Crowded,
+    Failed(LetterError),
+}
+
+impl From<LetterError> for Unfilled {
+    fn from(error: LetterError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// What became of a commit.
@@ -62,14 +82,16 @@ impl Client {
         settings: &KafkaSettings,
         transactional_id: &str,
         timeout: Duration,
+        batching: Batching,
     ) -> Result<Self, StepError> {
         let reports = Arc::new(Reports::default());
         let connection = Connection::new(format!("letters {transactional_id}"), settings);
         let context = LetterContext::new(connection, Arc::clone(&reports));
-        let producer = config(settings, transactional_id, timeout)
+        let producer = config(settings, transactional_id, timeout, batching)
             .create_with_context(context)
             .map_err(|error| StepError::new("the producer was not created", error))?;
-        Ok(Self { producer, reports, ready: false, worn: false, partition_counts: HashMap::new() })
+        let partition_counts = HashMap::new();
+        Ok(Self { producer, reports, batching, ready: false, worn: false, partition_counts })
     }
 
     /// Introduces the client to the coordinator, which ends what an earlier client of the same id left open. The flag
@@ -88,58 +110,58 @@ impl Client {
         Ok(())
     }
 
-    /// Opens a transaction and puts everything into it, up to the acknowledgement of the last letter.
+    /// Opens a transaction and puts the letters into it, up to the acknowledgement of the last one.
     pub(super) fn fill(
         &mut self,
         letters: &[OutgoingLetter],
-        joined: Option<(&TopicPartitionList, &Membership)>,
         until: Instant,
-    ) -> Result<(), LetterError> {
-        let filled = self.try_fill(letters, joined, until);
+    ) -> Result<(), Unfilled> {
+        let filled = self.try_fill(letters, until);
         if filled.is_err() {
             self.partition_counts.clear();
         }
         filled
     }
 
-    fn try_fill(
-        &mut self,
-        letters: &[OutgoingLetter],
-        joined: Option<(&TopicPartitionList, &Membership)>,
-        until: Instant,
-    ) -> Result<(), LetterError> {
+    fn try_fill(&mut self, letters: &[OutgoingLetter], until: Instant) -> Result<(), Unfilled> {
         let transaction = self.reports.begin();
         let begun = self.producer.begin_transaction();
         begun.map_err(|error| LetterError::Retry(StepError::new("no transaction begun", error)))?;
         for (index, letter) in letters.iter().enumerate() {
             self.enqueue(Ticket { transaction, index }, letter, until)?;
         }
-        // The letters travel while the coordinator is asked.
-        if let Some((offsets, membership)) = joined {
-            const STEP: &str = "offsets were not taken into the transaction";
-            let wait = left(until).ok_or_else(|| LetterError::Retry(StepError::timed_out(STEP)))?;
-            let taken =
-                self.producer.send_offsets_to_transaction(offsets, membership.group(), wait);
-            taken.map_err(|error| LetterError::before_commit(StepError::new(STEP, error)))?;
-        }
         let failed = self.reports.wait(letters.len(), until);
         let failed = failed.ok_or_else(|| {
             LetterError::Retry(StepError::timed_out("letters were not acknowledged in time"))
         })?;
         self.worn = !failed.is_empty();
-        let too_large = |(_, error): &&(usize, KafkaError)| is_too_large(error);
-        // The broker refuses whole batches, and the largest letter is what made this one too large.
-        let largest =
-            failed.iter().filter(too_large).max_by_key(|(index, _)| letters[*index].bytes());
-        if let Some((index, _)) = largest {
-            return Err(LetterError::Oversized { index: *index });
+        match refusal(letters, &failed, self.batching) {
+            Some(Refusal::Batch) => return Err(Unfilled::Crowded),
+            Some(Refusal::Letters(indices)) => {
+                return Err(LetterError::Oversized { indices }.into());
+            }
+            None => {}
         }
         match failed.into_iter().next() {
             None => Ok(()),
             Some((_, error)) => {
-                Err(LetterError::Retry(StepError::new("a letter was not acknowledged", error)))
+                let step = "a letter was not acknowledged";
+                Err(LetterError::Retry(StepError::new(step, error)).into())
             }
         }
+    }
+
+    /// Puts the offsets into the transaction that the letters are in.
+    pub(super) fn join(
+        &self,
+        offsets: &TopicPartitionList,
+        membership: &Membership,
+        until: Instant,
+    ) -> Result<(), LetterError> {
+        const STEP: &str = "offsets were not taken into the transaction";
+        let wait = left(until).ok_or_else(|| LetterError::Retry(StepError::timed_out(STEP)))?;
+        let taken = self.producer.send_offsets_to_transaction(offsets, membership.group(), wait);
+        taken.map_err(|error| LetterError::before_commit(StepError::new(STEP, error)))
     }
 
     fn enqueue(
@@ -150,7 +172,7 @@ impl Client {
     ) -> Result<(), LetterError> {
         const STEP: &str = "a letter found no room in the client's queue";
         // Asked for also where the key decides: for a topic that isn't there the client would hold the letter until the
-        // bound, and nothing else could be committed meanwhile.
+        // bound, and the letters for other topics with it.
         let count = self.partition_count(&letter.topic, until).map_err(LetterError::Retry)?;
         let partition = letter.partition.map(|partition| partition.rem_euclid(count));
         let mut headers = OwnedHeaders::new_with_capacity(letter.headers.len());
@@ -167,7 +189,7 @@ impl Client {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
                 Err((error, _)) if is_too_large(&error) => {
-                    return Err(LetterError::Oversized { index: ticket.index });
+                    return Err(LetterError::Oversized { indices: vec![ticket.index] });
                 }
                 Err((error, back)) => {
                     let full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
@@ -237,6 +259,11 @@ impl Client {
         false
     }
 
+    /// True once the coordinator knows it.
+    pub(super) fn ready(&self) -> bool {
+        self.ready
+    }
+
     /// True when it can't take another transaction.
     pub(super) fn worn(&self) -> bool {
         self.worn
@@ -257,10 +284,6 @@ impl fmt::Debug for Client {
     }
 }
 
-fn is_too_large(error: &KafkaError) -> bool {
-    error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
-}
-
 fn retriable(error: &KafkaError) -> bool {
     matches!(error, KafkaError::Transaction(error) if error.is_retriable() && !error.is_fatal())
 }
@@ -269,12 +292,19 @@ fn abortable(error: &KafkaError) -> bool {
     matches!(error, KafkaError::Transaction(error) if error.txn_requires_abort() && !error.is_fatal())
 }
 
-fn config(settings: &KafkaSettings, transactional_id: &str, timeout: Duration) -> ClientConfig {
+fn config(
+    settings: &KafkaSettings,
+    transactional_id: &str,
+    timeout: Duration,
+    batching: Batching,
+) -> ClientConfig {
     let mut config = base_config(settings);
     let message_bytes = settings.message_bytes_max.as_u64() + DEAD_LETTER_ROOM_BYTES;
     config
         .set("transactional.id", transactional_id)
         .set("transaction.timeout.ms", timeout.as_millis().to_string())
+        // The client refuses a request that may outlive its transaction.
+        .set("socket.timeout.ms", settings.request_timeout.min(timeout).as_millis().to_string())
         // Java's hash, as everywhere: dead letters of one key stay together.
         .set("partitioner", "murmur2_random")
         .set("message.max.bytes", message_bytes.to_string())
@@ -282,5 +312,8 @@ fn config(settings: &KafkaSettings, transactional_id: &str, timeout: Duration) -
         .set("linger.ms", "0")
         .set("queue.buffering.max.messages", settings.queue_records_max.to_string())
         .set("queue.buffering.max.kbytes", (settings.queue_bytes_max.as_u64() / 1024).to_string());
+    if batching == Batching::Singly {
+        config.set("batch.num.messages", "1");
+    }
     config
 }

@@ -46,7 +46,7 @@ impl Doubt {
     }
 
     /// Looks at what is committed. The transaction is over by now, because a client of the same id has been made
-    /// ready since, and nothing else was committed by this member, so our offsets stand there exactly if it took
+    /// ready since, and nothing else was committed of these partitions by this member, so our offsets stand there exactly if it took
     /// effect. Where another owner has gone on, the records are its business, and what is told here is unused.
     pub(super) fn settled<C: ConsumerContext>(
         &self,

@@ -40,6 +40,18 @@ impl Membership {
         None
     }
 
+    /// True while the consumer is still this member. A plain commit can't bring its identity along: the client sends it
+    /// as whoever it is by then, so who asks for one compares right before.
+    pub(in crate::consumer) fn lasts<C: ConsumerContext>(
+        &self,
+        consumer: &BaseConsumer<C>,
+    ) -> bool {
+        let now = ffi::member(consumer.client());
+        now.is_some_and(|(generation, member_id)| {
+            (generation, member_id.as_str()) == (self.generation, self.member_id.as_str())
+        })
+    }
+
     pub(super) fn group(&self) -> &ConsumerGroupMetadata {
         &self.group
     }

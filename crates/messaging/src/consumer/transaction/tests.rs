@@ -48,8 +48,8 @@ async fn a_writer_that_dies_before_the_commit_leaves_neither_letter_nor_offset()
         dying.open_client(until).unwrap();
         let list = offsets(&depot.src(), 4, "never");
         let mut client = dying.client.take().unwrap();
-        let joined = Some((&list, &membership));
-        client.fill(&[letter(&depot.dlt(), "never")], joined, until).unwrap();
+        client.fill(&[letter(&depot.dlt(), "never")], until).unwrap();
+        client.join(&list, &membership, until).unwrap();
         // The letter lies in the log, its transaction open.
         assert_eq!(depot.uncommitted_letters().await, ["never"]);
         assert_eq!(depot.letters(), Vec::<String>::new());
@@ -66,6 +66,45 @@ async fn a_writer_that_dies_before_the_commit_leaves_neither_letter_nor_offset()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plain_commit_between_the_letters_and_their_commit_is_not_undone_by_an_abort() {
+    for protocol in BOTH {
+        let depot = depot(protocol).await;
+        let member = depot.member();
+        let membership = member_of(&member);
+        let mut writer = depot.writer();
+        writer.send(&[letter(&depot.dlt(), "given up")], SOON).unwrap();
+        member.commit(&offsets(&depot.src(), 5, "plain"), CommitMode::Sync).unwrap();
+        writer.abort();
+        assert_eq!(depot.committed(), Some((5, "plain".to_owned())));
+        // Joined by offsets and given up: what was committed plainly stands all the same.
+        writer.send(&[letter(&depot.dlt(), "given up, too")], SOON).unwrap();
+        let list = offsets(&depot.src(), 6, "never");
+        let client = writer.client.as_ref().unwrap();
+        client.join(&list, &membership, Instant::now() + SOON).unwrap();
+        member.commit(&offsets(&depot.src(), 7, "later"), CommitMode::Sync).unwrap();
+        drop(writer);
+        assert_eq!(depot.committed(), Some((7, "later".to_owned())));
+        assert_eq!(depot.letters(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_are_not_committed_before_they_are_sent() {
+    let depot = depot(Protocol::Classic).await;
+    let member = depot.member();
+    let membership = member_of(&member);
+    let list = offsets(&depot.src(), 1, "");
+    let mut writer = depot.writer();
+    let refused = writer.commit(&member, &membership, &list, SOON).unwrap_err();
+    assert!(matches!(refused, LetterError::Retry(_)), "{refused:?}");
+    writer.send(&[letter(&depot.dlt(), "x")], SOON).unwrap();
+    writer.abort();
+    let refused = writer.commit(&member, &membership, &list, SOON).unwrap_err();
+    assert!(matches!(refused, LetterError::Retry(_)), "{refused:?}");
+    assert_eq!((depot.committed(), depot.letters()), (None, Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_left_is_fenced_and_its_writer_goes_on_after_it_has_joined_again() {
     for protocol in BOTH {
         let depot = depot(protocol).await;
@@ -73,8 +112,10 @@ async fn a_member_that_left_is_fenced_and_its_writer_goes_on_after_it_has_joined
         let before = member_of(&member);
         let mut writer = depot.writer();
         member.commit(&offsets(&depot.src(), 1, "mine"), CommitMode::Sync).unwrap();
+        assert!(before.lasts(&member), "{protocol:?}");
         member.unsubscribe();
         depot.poll_until(&member, "left the group", || Membership::of(&member).is_none());
+        assert!(!before.lasts(&member), "{protocol:?}");
         let letters = [letter(&depot.dlt(), "zombie")];
         let list = offsets(&depot.src(), 2, "zombie");
         let refused = writer.publish(&member, &before, &letters, &list, SOON).unwrap_err();
@@ -82,6 +123,8 @@ async fn a_member_that_left_is_fenced_and_its_writer_goes_on_after_it_has_joined
         assert_eq!(depot.committed(), Some((1, "mine".to_owned())));
         depot.join(&member);
         let again = member_of(&member);
+        // A plain commit would be sent under this one, and taken.
+        assert!(again.lasts(&member) && !before.lasts(&member), "{protocol:?}");
         let letters = [letter(&depot.dlt(), "owner")];
         let list = offsets(&depot.src(), 2, "owner");
         writer.publish(&member, &again, &letters, &list, SOON).unwrap();
@@ -119,7 +162,7 @@ async fn who_is_in_no_group_has_no_membership() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_largest_of_the_letters_that_are_too_large_is_named_and_nothing_takes_effect() {
+async fn the_letters_that_are_too_large_are_named_and_nothing_takes_effect() {
     let narrow = TopicSpec::new("dlt", 1).with("max.message.bytes", "20000");
     let specs = [TopicSpec::new("src", 1), narrow];
     let depot = Depot::open(Stack::shared().await, Protocol::Classic, &specs).await;
@@ -130,14 +173,39 @@ async fn the_largest_of_the_letters_that_are_too_large_is_named_and_nothing_take
     let large = |bytes: usize| letter(&depot.dlt(), &"x".repeat(bytes));
     let letters = [letter(&depot.dlt(), "small"), large(30_000), large(40_000)];
     let refused = writer.publish(&member, &membership, &letters, &list, SOON).unwrap_err();
-    assert!(matches!(refused, LetterError::Oversized { index: 2 }), "{refused:?}");
+    assert_eq!(named(refused), [1, 2]);
     // Larger than the client itself allows: nobody is asked.
     let beyond = [letter(&depot.dlt(), "small"), large(2 * 1024 * 1024)];
     let refused = writer.publish(&member, &membership, &beyond, &list, SOON).unwrap_err();
-    assert!(matches!(refused, LetterError::Oversized { index: 1 }), "{refused:?}");
+    assert_eq!(named(refused), [1]);
     assert_eq!(depot.committed(), None);
     writer.publish(&member, &membership, &letters[..1], &list, SOON).unwrap();
     depot.wait_for_letters(&["small"]).await;
+}
+
+fn named(error: LetterError) -> Vec<usize> {
+    let LetterError::Oversized { indices } = error else { panic!("{error:?}") };
+    indices
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_too_large_together_goes_singly_in_one_transaction_at_once() {
+    let narrow = TopicSpec::new("dlt", 1).with("max.message.bytes", "4000");
+    let specs = [TopicSpec::new("src", 1), narrow];
+    let depot = Depot::open(Stack::shared().await, Protocol::Classic, &specs).await;
+    let member = depot.member();
+    let membership = member_of(&member);
+    let mut writer = depot.writer();
+    let texts: Vec<String> = (0..300).map(|n| format!("{n:03}{}", "x".repeat(1000))).collect();
+    let letters: Vec<_> = texts.iter().map(|text| letter(&depot.dlt(), text)).collect();
+    for round in 1..=2 {
+        let list = offsets(&depot.src(), round, "");
+        writer.publish(&member, &membership, &letters, &list, SOON).unwrap();
+    }
+    assert_eq!(writer.batching, Batching::Singly);
+    let mut twice: Vec<&str> = texts.iter().flat_map(|text| [text.as_str(); 2]).collect();
+    twice.sort_unstable();
+    depot.wait_for_letters(&twice).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -225,10 +293,10 @@ async fn a_broker_that_stands_still_costs_the_bound_and_the_doubt_is_resolved_wh
         let until = Instant::now() + SOON;
         writer.open_client(until).unwrap();
         let mut client = writer.client.take().unwrap();
-        let joined = Some((&list, &membership));
-        client.fill(&[letter(&depot.dlt(), &text)], joined, until).unwrap();
+        client.fill(&[letter(&depot.dlt(), &text)], until).unwrap();
+        client.join(&list, &membership, until).unwrap();
         stack.kafka().pause();
-        let open = writer.finish(client, joined, Instant::now() + bound).unwrap_err();
+        let open = writer.finish(client, Some(&list), Instant::now() + bound).unwrap_err();
         assert!(matches!(open, LetterError::InDoubt(_)), "{open:?}");
         assert!(writer.in_doubt());
         let refused = writer.publish(&member, &membership, &letters, &list, bound).unwrap_err();
@@ -237,6 +305,10 @@ async fn a_broker_that_stands_still_costs_the_bound_and_the_doubt_is_resolved_wh
         assert!(matches!(still, LetterError::InDoubt(_)), "{still:?}");
         if broken {
             writer.client.take().unwrap().release();
+            // Its successor, not taken by the coordinator in time, goes on introducing itself.
+            let still = writer.resolve(&member, bound).unwrap_err();
+            assert!(matches!(still, LetterError::InDoubt(_)), "{still:?}");
+            assert!(writer.client.as_ref().is_some_and(|client| !client.ready()));
         }
         stack.kafka().resume();
         let resolved = wait_until("an answer", SOON, || {

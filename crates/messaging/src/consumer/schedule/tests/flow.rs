@@ -123,11 +123,11 @@ fn records_at_rest_that_fill_the_mark_hold_the_flow_until_one_of_them_moves() {
 fn a_pause_stops_the_flow_and_hands_nothing_over() {
     let (mut schedule, _) = owned(1, 1);
     push(&mut schedule, 0, 0..1);
-    schedule.set_paused(true);
+    schedule.set_paused(true, Instant::now());
     assert_eq!(schedule.flow(slot(0), MARKS), Flow::Pause);
     assert_eq!(schedule.flow(slot(0), MARKS), Flow::Keep);
     assert!(schedule.take(Instant::now()).is_none() && schedule.ready() == 0);
-    schedule.set_paused(false);
+    schedule.set_paused(false, Instant::now());
     assert_eq!(schedule.flow(slot(0), MARKS), Flow::Resume);
     take(&mut schedule);
 }
@@ -262,6 +262,7 @@ fn letters_of_one_partition_do_not_hold_up_those_of_the_others() {
 #[test]
 fn a_refused_epoch_closes_its_partition_until_another_one_is_there() {
     let (mut schedule, tenures) = owned(2, 1);
+    schedule.open(tenures[0], 8);
     push(&mut schedule, 0, 0..3);
     let mut refused = failed(take(&mut schedule), Instant::now());
     refused.stale_epoch = true;
@@ -273,4 +274,72 @@ fn a_refused_epoch_closes_its_partition_until_another_one_is_there() {
     );
     schedule.open(tenures[0], 9);
     assert_eq!(take(&mut schedule).epoch, Some(9));
+}
+
+#[test]
+fn a_call_under_an_older_epoch_that_is_refused_says_nothing_about_the_present_one() {
+    let (mut schedule, tenures) = owned(3, 1);
+    schedule.open(tenures[0], 8);
+    push(&mut schedule, 0, 0..4);
+    let refused = [(); 2].map(|()| {
+        let mut refused = failed(take(&mut schedule), later());
+        refused.stale_epoch = true;
+        refused
+    });
+    let [first, late] = refused;
+    schedule.settle(first, Instant::now());
+    assert_eq!(schedule.take_stale(), tenures);
+    schedule.open(tenures[0], 9);
+    schedule.settle(late, Instant::now());
+    assert_eq!((take(&mut schedule).epoch, schedule.take_stale()), (Some(9), vec![]));
+}
+
+#[test]
+fn a_refused_epoch_closes_no_partition_for_which_none_can_be_drawn() {
+    let (mut schedule, _) = owned(2, 1);
+    push(&mut schedule, 0, 0..2);
+    let mut refused = failed(take(&mut schedule), Instant::now());
+    refused.stale_epoch = true;
+    schedule.settle(refused, Instant::now());
+    assert_eq!((take(&mut schedule).epoch, schedule.take_stale()), (None, vec![]));
+}
+
+#[test]
+fn a_pause_that_is_over_is_no_stall_however_long_it_was() {
+    let (limit, start) = (Duration::from_secs(60), Instant::now());
+    let (mut schedule, _) = owned(1, 1);
+    push(&mut schedule, 0, 0..2);
+    schedule.set_paused(true, start);
+    let end = start + Duration::from_secs(3600);
+    assert_eq!(schedule.stalled(slot(0), limit, end), None);
+    schedule.set_paused(false, end);
+    assert_eq!(schedule.stalled(slot(0), limit, end), None, "no runner can have looked yet");
+    // Told once more that it isn't paused, it has not moved by that.
+    schedule.set_paused(false, end + limit);
+    assert!(schedule.stalled(slot(0), limit, end + limit).is_some());
+}
+
+#[test]
+fn with_a_map_that_is_as_good_as_full_nothing_is_begun_above_a_call_that_others_have_overtaken() {
+    let (mut schedule, _) = owned(3, 1);
+    push(&mut schedule, 0, 0..24_000);
+    while let Some(work) = schedule.take(Instant::now()) {
+        let holds = work.items[0].1.offset % 4 == 3;
+        let settlement = if holds { failed(work, later()) } else { done(work) };
+        schedule.settle(settlement, Instant::now());
+    }
+    let view = schedule.view(slot(0)).unwrap();
+    assert_eq!((view.records, view.calls), (6000, 0), "holes enough to fill a map, all at rest");
+    push(&mut schedule, 0, 24_000..24_010);
+    let (low, middle, high) = (take(&mut schedule), take(&mut schedule), take(&mut schedule));
+    schedule.settle(done(low), Instant::now());
+    let next = take(&mut schedule);
+    assert_eq!(next.items[0].1.offset, 24_003, "nobody was overtaken");
+    schedule.settle(done(high), Instant::now());
+    assert!(schedule.take(Instant::now()).is_none() && schedule.ready() == 0);
+    assert_eq!(schedule.stalled(slot(0), Duration::from_secs(60), Instant::now()), None);
+    schedule.settle(done(next), Instant::now());
+    assert!(schedule.take(Instant::now()).is_none(), "one still is");
+    schedule.settle(done(middle), Instant::now());
+    assert_eq!(take(&mut schedule).items[0].1.offset, 24_004);
 }

@@ -18,6 +18,23 @@ pub(super) enum Protocol {
     Consumer,
 }
 
+impl LetterWriter {
+    /// Both parts of a transaction in one bound; what failed is given up, as the poll loop has it.
+    pub(super) fn publish(
+        &mut self,
+        member: &BaseConsumer,
+        membership: &Membership,
+        letters: &[OutgoingLetter],
+        offsets: &TopicPartitionList,
+        bound: Duration,
+    ) -> Result<(), LetterError> {
+        let until = Instant::now() + bound;
+        self.send(letters, bound)?;
+        let left = until.saturating_duration_since(Instant::now());
+        self.commit(member, membership, offsets, left).inspect_err(|_| self.abort())
+    }
+}
+
 pub(super) struct Depot<'a> {
     pub(super) stack: &'a Stack,
     namespace: Namespace,
