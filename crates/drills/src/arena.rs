@@ -11,6 +11,7 @@
 mod end;
 mod feed;
 mod harvest;
+mod hold;
 mod log;
 mod member;
 mod observe;
@@ -33,6 +34,7 @@ use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
 pub use end::End;
+pub use hold::Hold;
 pub use member::{Frozen, Member};
 pub use shape::Shape;
 
@@ -171,6 +173,8 @@ fn specs(topics: &[TopicName], partitions: i32) -> Vec<TopicSpec> {
 }
 
 fn producer(stack: &Stack, namespace: &Namespace, shape: &Shape) -> Result<Producer> {
-    let sections = Sections::load(&shape.kafka(stack, namespace), &[])?;
+    let mut keys = shape.kafka(stack, namespace);
+    keys.push(format!("PUBLISH_TIMEOUT={}ms", shape.acknowledge_limit.as_millis()));
+    let sections = Sections::load(&keys, &[])?;
     Ok(Producer::new(&sections.kafka, ProducerProfile::Durable)?)
 }

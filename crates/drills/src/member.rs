@@ -4,6 +4,7 @@
 //! comes in by arguments, everything it does goes into its notes, and SIGTERM ends it in the orderly way.
 
 mod consume;
+mod gate;
 mod settings;
 mod sink;
 mod sorter;
@@ -22,6 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::fate::Fates;
 use crate::notes::Notes;
+use gate::Gate;
 pub(crate) use settings::Sections;
 use sink::Sink;
 use sorter::Sorter;
@@ -98,6 +100,8 @@ pub struct Arguments {
     /// The least level of its log lines.
     #[arg(long, default_value_t = tracing::Level::INFO)]
     log: tracing::Level,
+    #[command(flatten)]
+    gate: Gate,
     #[command(flatten)]
     fates: Fates,
 }

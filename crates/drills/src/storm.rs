@@ -98,13 +98,9 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
 }
 
 fn shape(arguments: &Arguments) -> Shape {
-    // What keeps a member from committing for longer than the window: a broker that is away; under the classic protocol
-    // the time from the members' joining to the leader's assignment, in which the coordinator refuses; and a transaction
-    // with letters, which commits wait for.
-    let takes_commits = arguments.calm_broker
-        && arguments.protocol == Protocol::Consumer
-        && arguments.sink == SinkKind::Inbox
-        && arguments.mode != ModeKind::Shared;
+    // What keeps a member from committing for longer than the window: a broker that is away, and under the classic
+    // protocol a rebalance, from the first member's joining to the leader's assignment.
+    let takes_commits = arguments.calm_broker && arguments.protocol == Protocol::Consumer;
     let tiers = arguments.mode == ModeKind::Shared;
     Shape {
         protocol: arguments.protocol,

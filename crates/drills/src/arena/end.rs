@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::watch::Watch;
 use super::{Arena, harvest};
 
-/// How often is looked.
+/// How often it looks.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// How a drill ended.
@@ -89,13 +89,13 @@ impl Arena<'_> {
         .context("beginning records")
     }
 
-    /// Waits until handlers have given up so many records.
+    /// Waits until a member has noted that a partition of its own went.
     ///
     /// # Errors
     /// As [`Arena::begun`].
-    pub async fn given_up(&self, records: usize, patience: Duration) -> Result<()> {
-        let given_up = self.noted(records, patience, |watch| watch.given_up.len()).await;
-        given_up.context("giving records up")
+    pub async fn gave_back(&self, member: &str, patience: Duration) -> Result<()> {
+        let gone = |watch: &Watch| watch.gone.get(member).copied().unwrap_or(0);
+        self.noted(1, patience, gone).await.context("giving a partition back")
     }
 
     /// Waits until the group was seen to commit.

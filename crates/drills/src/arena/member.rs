@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 
 use super::Arena;
 use super::shape::{DATABASE, SESSION_US};
+use super::watch::Watch;
 
 /// How long a member may take to stop in the orderly way.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
@@ -69,6 +70,16 @@ impl Arena<'_> {
         Ok(Member { name, process })
     }
 
+    /// How many records handlers of this member have begun.
+    ///
+    /// # Errors
+    /// When the notes can't be read.
+    pub fn begun_by(&self, member: &Member) -> Result<usize> {
+        let mut watch = Watch::default();
+        watch.look(self.directory())?;
+        Ok(watch.started.get(&member.name).copied().unwrap_or(0))
+    }
+
     /// Ends a member as a power cut would.
     pub fn kill(&self, member: Member) {
         // What it noted until it was gone stands behind this note or before it; what it committed does not matter by then.
@@ -113,6 +124,13 @@ impl Arena<'_> {
             anyhow::anyhow!("{name} didn't freeze itself: {last}\n{output}")
         })?;
         Ok(Frozen { name: member.name.clone(), since_us: self.notes.now_us() })
+    }
+
+    /// Waits until a frozen member's session is over by the clock that [`Arena::thaw`] judges by. Others may own its
+    /// partitions a little earlier: the broker counts from its last heartbeat.
+    pub async fn past_session(&self, frozen: &Frozen) {
+        let left_us = (frozen.since_us + SESSION_US - self.notes.now_us()).max(0);
+        tokio::time::sleep(Duration::from_micros(left_us.unsigned_abs())).await;
     }
 
     /// Lets a frozen member go on. It is a zombie when its session was over by then; one that lost its partitions to a

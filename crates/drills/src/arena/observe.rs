@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use millrace_checker::What;
-use millrace_testkit::kafka;
+use millrace_testkit::{CommittedOffset, kafka};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
@@ -45,6 +45,15 @@ impl Arena<'_> {
             }
         });
         Ok(())
+    }
+}
+
+impl Arena<'_> {
+    /// What the group has committed of a partition, with the text beside it.
+    pub async fn committed_at(&self, partition: i32) -> Option<CommittedOffset> {
+        let topic = self.namespace.topic(PARCELS.as_str());
+        let group = format!("{GROUP}{}", self.namespace.group_suffix);
+        self.stack.access().committed(&group, &topic, partition).await
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Shape {
     pub replay_window: Option<Duration>,
     /// Keys of `[kafka]` for members and producer, as `KEY=value`, over the drill's own.
     pub kafka: Vec<String>,
+    /// How long the producer waits for an acknowledgement; a record without one may be there or not.
+    pub acknowledge_limit: Duration,
 }
 
 /// Settings of every drill: everything that is waited for happens quickly.
@@ -75,6 +77,7 @@ impl Shape {
             late_topics: Vec::new(),
             replay_window: None,
             kafka: Vec::new(),
+            acknowledge_limit: Duration::from_secs(3),
         }
     }
 

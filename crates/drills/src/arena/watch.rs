@@ -21,6 +21,8 @@ pub(crate) struct Watch {
     pub(crate) given_up: BTreeSet<Uuid>,
     /// Commits that were seen to change a partition's offset.
     pub(crate) commits: usize,
+    /// Partitions that were given back or taken, by member.
+    pub(crate) gone: BTreeMap<String, usize>,
     /// Records that handlers began, by member.
     pub(crate) started: BTreeMap<String, usize>,
 }
@@ -66,13 +68,14 @@ impl Watch {
             }
             What::Started { .. } => *self.started.entry(event.by.clone()).or_default() += 1,
             What::Committed { .. } => self.commits += 1,
+            What::Revoked { .. } | What::Lost { .. } => {
+                *self.gone.entry(event.by.clone()).or_default() += 1;
+            }
             What::Settled { outcome: Outcome::Done, .. }
             | What::Sent { .. }
             | What::SendFailed { .. }
             | What::SendUnknown { .. }
             | What::Assigned { .. }
-            | What::Revoked { .. }
-            | What::Lost { .. }
             | What::Polled { .. }
             | What::Failed { .. }
             | What::Abandoned { .. }

@@ -18,6 +18,7 @@ use millrace_runtime::{Clock, Tasks};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::gate::Gate;
 use super::sorter::Work;
 use super::{Arguments, SinkKind, Store};
 use crate::notes::Notes;
@@ -61,13 +62,15 @@ impl Classify for SinkError {
     }
 }
 
+/// Each holds its records at the gate first.
 pub(crate) enum Sink {
-    Notes,
+    Notes(Gate),
     Inbox(InboxSink),
     Epochs(EpochSink),
 }
 
 pub(crate) struct InboxSink {
+    gate: Gate,
     pool: PgPool,
     waker: RelayWaker,
     producer: Producer,
@@ -84,8 +87,10 @@ impl Sink {
         tasks: &Tasks,
     ) -> Self {
         let freeze = Freeze::at(arguments.freeze_before_commit);
+        let gate = arguments.gate.clone();
         match (arguments.sink, store) {
             (SinkKind::Inbox, Some(store)) => Self::Inbox(InboxSink {
+                gate,
                 pool: store.pool.clone(),
                 waker: store.waker.clone(),
                 producer: producer.clone(),
@@ -95,15 +100,16 @@ impl Sink {
             }),
             (SinkKind::Epochs, Some(store)) => {
                 let (pool, member) = (store.pool.clone(), arguments.name.clone());
-                Self::Epochs(EpochSink::new(pool, tasks.clone(), member, freeze))
+                Self::Epochs(EpochSink::new(pool, tasks.clone(), member, gate, freeze))
             }
-            (SinkKind::Notes | SinkKind::Inbox | SinkKind::Epochs, _) => Self::Notes,
+            (SinkKind::Notes | SinkKind::Inbox | SinkKind::Epochs, _) => Self::Notes(gate),
         }
     }
 
     pub(crate) async fn take(&self, work: &Work<'_>, notes: &Notes) -> Result<(), SinkError> {
         match self {
-            Self::Notes => {
+            Self::Notes(gate) => {
+                gate.pass(work.offset).await;
                 let epoch = work.epoch.map(|epoch| epoch.number);
                 notes.note(What::Effect { id: work.id, epoch });
                 Ok(())
@@ -116,6 +122,7 @@ impl Sink {
 
 impl InboxSink {
     async fn take(&self, work: &Work<'_>) -> Result<(), SinkError> {
+        self.gate.pass(work.offset).await;
         let mut transaction = self.pool.begin().await?;
         let new = inbox_claim(&mut transaction, GROUP, &[work.id]).await?;
         if new.contains(&work.id) {

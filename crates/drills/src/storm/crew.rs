@@ -72,9 +72,13 @@ impl<'a, 's> Crew<'a, 's> {
         Ok(())
     }
 
-    /// Waits for those that were asked to stop, lets all others go on, and hands them over.
+    /// Waits for those that were asked to stop, lets all others go on, and hands them over. Who stands still has his full
+    /// time: let go just before his session's end, he would have lost his partitions by the broker's clock and not by ours.
     pub(super) async fn disband(mut self) -> Result<Vec<Member>> {
         let frozen = std::mem::take(&mut self.frozen);
+        if let Some(last) = frozen.iter().map(|(_, _, until)| *until).max() {
+            tokio::time::sleep_until(last.into()).await;
+        }
         self.thaw(frozen);
         for member in std::mem::take(&mut self.leaving) {
             self.stop(member).await?;

@@ -9,7 +9,7 @@ use crate::harness::{arena, finish_well};
 const RECORDS: usize = 200;
 
 fn fates() -> Fates {
-    Fates { transient_per_mille: 100, permanent_per_mille: 30, ..Fates::default() }
+    Fates { transient_per_mille: 100, permanent_per_mille: 100, ..Fates::default() }
 }
 
 async fn ends_well(sink: SinkKind) {

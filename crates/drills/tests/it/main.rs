@@ -6,6 +6,7 @@
 
 mod calm;
 mod crash;
+mod exclusive;
 mod freeze;
 mod harness;
 mod sabotage;

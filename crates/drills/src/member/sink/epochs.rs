@@ -12,6 +12,7 @@ use millrace_runtime::sabotage::{CrashPoint, crash_point};
 use sqlx::PgPool;
 use tokio::sync::oneshot;
 
+use super::super::gate::Gate;
 use super::freeze::Freeze;
 use super::rows::{Effect, effect_insert, lane_lock};
 use super::{SinkError, Work};
@@ -20,12 +21,19 @@ pub(crate) struct EpochSink {
     pool: PgPool,
     tasks: Tasks,
     member: String,
+    gate: Gate,
     freeze: Arc<Freeze>,
 }
 
 impl EpochSink {
-    pub(super) fn new(pool: PgPool, tasks: Tasks, member: String, freeze: Freeze) -> Self {
-        Self { pool, tasks, member, freeze: Arc::new(freeze) }
+    pub(super) fn new(
+        pool: PgPool,
+        tasks: Tasks,
+        member: String,
+        gate: Gate,
+        freeze: Freeze,
+    ) -> Self {
+        Self { pool, tasks, member, gate, freeze: Arc::new(freeze) }
     }
 
     pub(super) async fn take(&self, work: &Work<'_>) -> Result<(), SinkError> {
@@ -37,7 +45,9 @@ impl EpochSink {
             freeze: Arc::clone(&self.freeze),
         };
         let (told, answer) = oneshot::channel();
+        let (gate, offset) = (self.gate.clone(), work.offset);
         drop(self.tasks.spawn("effect", async move {
+            gate.pass(offset).await;
             // Nobody listens when the handler was given up.
             drop(told.send(write.make().await));
         }));
