@@ -78,13 +78,20 @@ pub(crate) async fn adjust_stock(
 ) -> Result<Adjusted, Failure> {
     let Repeatable { caller, key, fingerprint } = repeatable;
     let mut transaction = app.pool.begin().await?;
-    match idempotency::claim(&mut transaction, caller, key, fingerprint, REPLY_TTL).await? {
-        Claim::New => {}
-        Claim::Replay { status, body } => return Ok(Adjusted::Answered(Answer { status, body })),
-        Claim::Mismatch => return Ok(Adjusted::KeyReused),
-        Claim::InFlight => return Ok(Adjusted::InFlight),
+    let known =
+        match idempotency::claim(&mut transaction, caller, key, fingerprint, REPLY_TTL).await? {
+            Claim::New => None,
+            Claim::Replay { status, body } => Some(Adjusted::Answered(Answer { status, body })),
+            Claim::Mismatch => Some(Adjusted::KeyReused),
+            Claim::InFlight => Some(Adjusted::InFlight),
+        };
+    if let Some(known) = known {
+        // Before the answer, or the key would still be claimed when the next request with it comes.
+        transaction.rollback().await?;
+        return Ok(known);
     }
     let Some((sku, before)) = stock_lock(&mut transaction, [&adjust.sku]).await?.pop() else {
+        transaction.rollback().await?;
         return Ok(Adjusted::UnknownSku);
     };
     let outcome = before.adjust(&sku, adjust.change);

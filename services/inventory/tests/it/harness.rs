@@ -12,6 +12,7 @@ use millrace_common::{Application, load_settings, outbox};
 use millrace_contracts::events::{
     CancelReason, OrderCancelled, OrderConfirmed, OrderEvent, OrderLine, OrderPlaced,
 };
+use millrace_contracts::groups;
 use millrace_contracts::topics::all_specs;
 use millrace_inventory::{MIGRATIONS, SERVICE, Settings, startup};
 use millrace_testkit::api::Api;
@@ -180,6 +181,20 @@ impl TestApp<'_> {
                 Some(seen) if seen == status => Ok(()),
                 seen => Err(seen),
             }
+        })
+        .await;
+    }
+
+    /// Waits until all orders' events of the one partition have been handled. Orders overtake each other, so that a
+    /// later one is done tells nothing about those before it.
+    pub(crate) async fn wait_until_all_is_handled(&self) {
+        let topic = self.names.topic("order-events");
+        let group = format!("{}{}", groups::INVENTORY_RESERVE, self.names.group_suffix);
+        let sent = self.stack.records(&topic).await.len();
+        wait_until("all events are handled and committed", SOON, || async {
+            let committed = self.stack.access().committed(&group, &topic, 0).await;
+            let offset = committed.map_or(0, |committed| committed.offset);
+            if usize::try_from(offset) == Ok(sent) { Ok(()) } else { Err((offset, sent)) }
         })
         .await;
     }

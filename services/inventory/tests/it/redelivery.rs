@@ -7,7 +7,7 @@ use millrace_testkit::Stack;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redelivered_event_has_one_effect_wherever_it_comes_again() {
-    // One partition: the last order's reservation tells that everything before it was handled.
+    // One partition, whose committed offset tells that everything before it was handled.
     let wish = Wish { partitions: 1, ..Wish::default() };
     let app = spawn_app_with(Stack::shared().await, wish).await;
     app.stock_up("A", 100).await;
@@ -31,12 +31,12 @@ async fn a_redelivered_event_has_one_effect_wherever_it_comes_again() {
     app.send(&deliveries).await;
     let last = Uuid::now_v7();
     app.send(&[placed(last, &[("A", 16)])]).await;
-    app.wait_for_status(last, "held").await;
+    app.wait_until_all_is_handled().await;
     // And once more after all of it was committed.
     app.send(&deliveries).await;
     let marker = Uuid::now_v7();
     app.send(&[placed(marker, &[("A", 32)])]).await;
-    app.wait_for_status(marker, "held").await;
+    app.wait_until_all_is_handled().await;
 
     assert_eq!(app.stock("A").await.pieces(), (100 - 1 - 2 - 16 - 32, 1 + 16 + 32, 2));
     for (order, status, told) in [
@@ -68,7 +68,7 @@ async fn another_message_with_the_same_wish_has_no_second_effect() {
     .await;
     let marker = Uuid::now_v7();
     app.send(&[placed(marker, &[("A", 1)])]).await;
-    app.wait_for_status(marker, "held").await;
+    app.wait_until_all_is_handled().await;
     assert_eq!(app.stock("A").await.pieces(), (6, 1, 3));
     assert_eq!(
         app.event_types("inventory-events", &order.to_string()).await,
