@@ -39,8 +39,9 @@ trace: $(DEVSTACK) ## Print the span tree of an order or a trace; ID=
 
 check: fmt clippy docs-check helm-check ## Everything that needs no running server: format, lints, docs, chart
 
-test: tools build ## All tests on real PostgreSQL, Redis and Kafka
-	cargo test --workspace --no-run
+test: tools ## All tests on real PostgreSQL, Redis and Kafka
+	@# Everything at once: without the tests the dependencies would have other features, and be built a second time.
+	cargo build --workspace --all-targets
 	@$(DEVSTACK) with-stack -- cargo test --workspace --no-fail-fast
 
 bench-smoke: tools ## Speed as ratios, on release binaries; ARGS=--json for machines

@@ -8,6 +8,12 @@ mod health;
 mod run;
 mod settings;
 
+/// What a service's binary allocates with: `#[global_allocator] static ALLOCATOR: Allocator = Allocator;`.
+///
+/// A record is allocated by the thread that polls and freed by the one that handles it, which the C library's allocator
+/// is slow at. It is the binary's choice, so nothing here makes it.
+pub use mimalloc::MiMalloc as Allocator;
+
 pub use application::Application;
 pub use chassis::{Chassis, StartError};
 pub use run::{load_settings, run};

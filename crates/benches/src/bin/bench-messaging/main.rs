@@ -32,6 +32,10 @@ use millrace_benches::suite::{self, RunOptions, Suite, progress};
 use crate::bench::Bench;
 use crate::sections::{backlog, brokers, no_op, paced, paths, produced, relayed, telemetry_tax};
 
+/// As the services do; the bare client's side has it too.
+#[global_allocator]
+static ALLOCATOR: millrace_common::Allocator = millrace_common::Allocator;
+
 /// Measures the messaging crates on servers of their own, as ratios inside one run.
 #[derive(Debug, Parser)]
 struct Arguments {
