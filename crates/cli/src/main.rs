@@ -3,6 +3,7 @@
 
 mod docs;
 mod epochs;
+mod lease;
 mod migrate;
 mod outbox;
 mod settings;
@@ -38,6 +39,9 @@ enum Command {
     /// Looks after the epochs of partition owners in one service's database.
     #[command(subcommand)]
     Epochs(epochs::Command),
+    /// Looks at the leases of a running service.
+    #[command(subcommand)]
+    Lease(lease::Command),
     /// Writes the generated pages of docs/.
     Docs {
         /// Writes nothing; fails when a page isn't what the code says.
@@ -74,6 +78,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Command::Epochs(command) => {
             epochs::run(&command, &settings::database(arguments.config)?).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Lease(command) => {
+            lease::run(&command).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Docs { check, folder } => {

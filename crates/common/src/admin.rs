@@ -1,9 +1,13 @@
-//! `/actuator/consumers`: what an operator may see and change of a service's consumers while it runs.
+//! `/actuator/consumers`: what an operator may see and change of a service's consumers while it runs, and beside it
+//! `/actuator/leases`.
 //!
 //! A change takes effect at once, without a rebalance, in this process only, and until it ends: it is no setting, and
 //! a restart forgets it. It is logged with the values before and after.
 
+mod leases;
+
 use actix_web::web::{self, Data, ServiceConfig};
+use millrace_coordination::Leases;
 use millrace_http::{AdminRoutes, ApiError, Component, Json, Path, Reply, codes as http_codes};
 use millrace_messaging::ConsumerHandle;
 use serde::{Deserialize, Serialize};
@@ -92,10 +96,11 @@ impl ConsumerChange {
     }
 }
 
-/// The endpoints for these consumers.
-pub(crate) fn routes(consumers: Vec<ConsumerHandle>) -> AdminRoutes {
+/// The endpoints for these consumers and leases.
+pub(crate) fn routes(consumers: Vec<ConsumerHandle>, leases: Option<Leases>) -> AdminRoutes {
     let consumers = Data::new(consumers);
     std::sync::Arc::new(move |config: &mut ServiceConfig| {
+        leases::routes(config, leases.clone());
         config
             .app_data(Data::clone(&consumers))
             .service(web::resource("/actuator/consumers").get(list))

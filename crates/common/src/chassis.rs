@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web::ServiceConfig;
-use millrace_coordination::{Redis, RedisSettings};
+use millrace_coordination::{Leases, Redis, RedisSettings};
 use millrace_http::{AuthSettings, Health, HttpSettings, Server, ServerParts, Verifier};
 use millrace_messaging::{
     Consumer, ConsumerHandle, DeadLetterStore, Handler, KafkaSettings, Producer, ProducerProfile,
@@ -18,6 +18,7 @@ use millrace_request_log::{RequestLogSettings, request_log};
 use millrace_runtime::{CancellationToken, Clock, Shutdown, Tasks};
 use sqlx::PgPool;
 use utoipa::openapi::OpenApi;
+use uuid::Uuid;
 
 use crate::application::{Application, Parts};
 use crate::{ServiceSettings, ShutdownSettings};
@@ -55,6 +56,7 @@ pub struct Chassis {
     request_log: Option<Arc<dyn millrace_http::RequestLog>>,
     openapi: Option<OpenApi>,
     consumers: Vec<ConsumerHandle>,
+    leases: Option<Leases>,
     pools: Vec<PgPool>,
 }
 
@@ -75,6 +77,7 @@ impl Chassis {
             request_log: None,
             openapi: None,
             consumers: Vec::new(),
+            leases: None,
             pools: Vec::new(),
         }
     }
@@ -165,6 +168,15 @@ impl Chassis {
         Ok(redis)
     }
 
+    /// The service's leases, whose sinks are in `pool`'s database. One holder a process: call it once.
+    pub fn leases(&mut self, redis: &Redis, pool: &PgPool) -> Leases {
+        // Two processes with one name would pass each other's fence.
+        let holder = format!("{}-{}", self.service, Uuid::now_v7());
+        let leases = Leases::new(redis.clone(), pool.clone(), holder);
+        self.leases = Some(leases.clone());
+        leases
+    }
+
     /// Runs `work` each `interval` until the workers' stop, the first time after one interval. A run that is
     /// under way is finished; runs of one job never overlap.
     pub fn job<F, Fut>(&mut self, name: &'static str, interval: Duration, mut work: F)
@@ -229,7 +241,7 @@ impl Chassis {
             verifier: self.verifier,
             request_log: self.request_log,
             openapi: self.openapi,
-            admin: Some(admin::routes(self.consumers)),
+            admin: Some(admin::routes(self.consumers, self.leases)),
             clock: self.clock,
         };
         let server = Server::bind(self.service, &self.http, parts, routes)

@@ -27,6 +27,7 @@ pub use millrace_outbox as outbox;
 pub use millrace_request_log as request_log;
 pub use millrace_resilience as resilience;
 pub use millrace_runtime as runtime;
+pub use millrace_scheduler as scheduler;
 pub use millrace_telemetry as telemetry;
 
 /// Compiles what docs/guide-consumer.md shows.

@@ -28,6 +28,8 @@ pub enum Topic {
     AuditTopic,
     /// One line a request.
     RequestLogs,
+    /// What scheduled tasks have to do.
+    Tasks,
 }
 
 /// How many partitions a topic gets: fixed at creation, because keys move when the count changes.
@@ -99,7 +101,7 @@ pub struct TopicSpec {
 
 impl Topic {
     /// All topics, in the order of the docs.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::OrderEvents,
         Self::InventoryEvents,
         Self::ProductChanges,
@@ -108,6 +110,7 @@ impl Topic {
         Self::PaymentResults,
         Self::AuditTopic,
         Self::RequestLogs,
+        Self::Tasks,
     ];
 
     /// This topic's row.
@@ -135,6 +138,9 @@ impl Topic {
             Self::RequestLogs => {
                 ("record id", 3, Cleanup::Delete, "One line a request; may be lost.")
             }
+            Self::Tasks => {
+                ("task's key", 14, Cleanup::Delete, "Attempts of scheduled tasks that are due.")
+            }
         };
         let name = millrace_envelope::Topic::topic_name(&self);
         TopicSpec {
@@ -159,6 +165,7 @@ impl millrace_envelope::Topic for Topic {
             Self::PaymentResults => "payment-results",
             Self::AuditTopic => "audit-topic",
             Self::RequestLogs => "request-logs",
+            Self::Tasks => "tasks",
         })
     }
 }

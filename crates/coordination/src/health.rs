@@ -1,6 +1,6 @@
 //! What the health page says of Redis, component `redis`.
 
-use deadpool_redis::redis::cmd;
+use redis::cmd;
 
 use crate::Redis;
 

@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 
-pub mod fence;
+mod fence;
 mod guard;
 mod health;
 mod lease;
@@ -11,10 +11,12 @@ mod scripts;
 mod settings;
 mod token;
 
-pub use guard::{LeaseGuard, LeaseLost};
+pub use self::redis::{Redis, RedisConnection, RedisError};
+pub use guard::{Exempt, Fenced, FencedError, FencedTransaction, LeaseGuard, LeaseLost, WritePath};
 pub use health::RedisHealth;
-pub use lease::{Lease, LeaseError, Leases};
+pub use lease::{
+    HeldStatus, Lease, LeaseError, LeaseList, LeaseStatus, Leases, SinkStatus, WAITERS_MAX,
+};
 pub use migrations::MIGRATIONS;
-pub use redis::{Redis, RedisError};
-pub use settings::{DEFAULTS, RedisSettings};
+pub use settings::{DEFAULTS, RedisMode, RedisSettings};
 pub use token::FencingToken;

@@ -5,24 +5,34 @@
 //! connection is always opened on the runtime on which the pool was made. Every use is bounded: waiting for a
 //! connection, opening one and the command share one operation timeout.
 
+mod connection;
+mod endpoint;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_redis::redis::aio::MultiplexedConnection;
-use deadpool_redis::redis::{
-    self, AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo as _,
-    RedisConnectionInfo, TlsCertificates,
-};
-use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
+use deadpool::Runtime;
+use deadpool::managed::{self, Metrics, Object, RecycleError, RecycleResult};
 use millrace_resilience::{Class, Classify};
+use redis::aio::PubSub;
+use redis::{FromRedisValue, RedisResult, ToRedisArgs};
 use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout_at};
 
 use crate::RedisSettings;
+use crate::scripts::Lua;
+use endpoint::Endpoint;
+
+pub use connection::RedisConnection;
+
+type Pool = managed::Pool<Connections>;
+type PoolError = managed::PoolError<redis::RedisError>;
 
 /// Connections to Redis under one key prefix. Cloning shares them.
 #[derive(Clone)]
 pub struct Redis {
     pool: Pool,
+    endpoint: Arc<Endpoint>,
     home: Handle,
     key_prefix: Arc<str>,
     operation_timeout: Duration,
@@ -80,43 +90,75 @@ impl Redis {
     /// # Errors
     /// When a file can't be read or the TLS settings are unusable. Never because Redis is away.
     pub fn connect(settings: &RedisSettings) -> Result<Self, RedisError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(settings.connect_timeout))
-            .set_response_timeout(Some(settings.operation_timeout));
-        let client = client(settings)?;
-        let manager = Manager::new_with_config(client.get_connection_info().clone(), config)
-            .map_err(RedisError::Settings)?;
-        let pool = Pool::builder(manager)
+        let endpoint = Arc::new(Endpoint::new(settings)?);
+        let pool = Pool::builder(Connections(Arc::clone(&endpoint)))
             .max_size(settings.pool_max)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(settings.operation_timeout))
             .create_timeout(Some(settings.connect_timeout))
-            .recycle_timeout(Some(settings.operation_timeout))
+            .recycle_timeout(Some(settings.operation_timeout / 2))
             .build()
             .expect("timeouts are set together with a runtime");
         Ok(Self {
             pool,
+            endpoint,
             home: Handle::current(),
             key_prefix: settings.key_prefix.as_str().into(),
             operation_timeout: settings.operation_timeout,
         })
     }
 
-    /// Runs one command or script on a pooled connection; `command` names it in errors.
+    /// Runs one command on a pooled connection; `command` names it in errors.
     ///
     /// # Errors
     /// See [`RedisError`].
     pub async fn run<T>(
         &self,
         command: &'static str,
-        work: impl AsyncFnOnce(&mut MultiplexedConnection) -> redis::RedisResult<T>,
+        work: impl AsyncFnOnce(&mut RedisConnection) -> RedisResult<T>,
     ) -> Result<T, RedisError> {
-        let within = self.operation_timeout;
-        let bounded = tokio::time::timeout(within, async {
-            let mut connection = self.connection().await?;
-            work(&mut connection).await.map_err(|source| RedisError::Command { command, source })
-        });
-        bounded.await.unwrap_or(Err(RedisError::Timeout { command, within }))
+        self.run_until(Instant::now() + self.operation_timeout, command, work).await
+    }
+
+    /// Runs one script, which must bear to run twice. When the server says that it is no primary, or the connection
+    /// drops, it is run again on another connection, within the same time.
+    pub(crate) async fn script<T: FromRedisValue>(
+        &self,
+        command: &'static str,
+        script: &Lua,
+        keys: &[&str],
+        arguments: &(impl ToRedisArgs + Sync),
+    ) -> Result<T, RedisError> {
+        let deadline = Instant::now() + self.operation_timeout;
+        loop {
+            let answer = self.run_until(deadline, command, async |connection| {
+                script.run(connection, keys, arguments).await
+            });
+            match answer.await {
+                Err(RedisError::Command { source, .. }) if connection::is_left(&source) => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn run_until<T>(
+        &self,
+        deadline: Instant,
+        command: &'static str,
+        work: impl AsyncFnOnce(&mut RedisConnection) -> RedisResult<T>,
+    ) -> Result<T, RedisError> {
+        let timeout = || RedisError::Timeout { command, within: self.operation_timeout };
+        let opened = timeout_at(deadline, self.connection()).await;
+        let mut connection = opened.unwrap_or_else(|_| Err(timeout()))?;
+        connection.begin();
+        let Ok(answer) = timeout_at(deadline, work(&mut connection)).await else {
+            connection.give_up();
+            return Err(timeout());
+        };
+        connection.end(&answer);
+        answer.map_err(|source| {
+            if source.is_timeout() { timeout() } else { RedisError::Command { command, source } }
+        })
     }
 
     /// A key under this service's prefix.
@@ -137,7 +179,27 @@ impl Redis {
         self.pool.close();
     }
 
-    async fn connection(&self) -> Result<Connection, RedisError> {
+    /// Opens a connection of its own for subscriptions. Call it on the home runtime.
+    pub(crate) async fn subscribe(&self, channel: &str) -> Result<PubSub, RedisError> {
+        let command = "SUBSCRIBE";
+        let within = self.operation_timeout;
+        let opened = tokio::time::timeout(within, async {
+            let mut subscription = self.endpoint.subscribe().await?;
+            subscription.subscribe(channel).await?;
+            Ok(subscription)
+        });
+        match opened.await {
+            Ok(opened) => opened.map_err(|source| RedisError::Command { command, source }),
+            Err(_) => Err(RedisError::Timeout { command, within }),
+        }
+    }
+
+    /// The runtime on which the pool was made.
+    pub(crate) fn home(&self) -> &Handle {
+        &self.home
+    }
+
+    async fn connection(&self) -> Result<Object<Connections>, RedisError> {
         let failed = |error| RedisError::Connection(Box::new(error));
         if Handle::current().id() == self.home.id() {
             return self.pool.get().await.map_err(failed);
@@ -148,46 +210,33 @@ impl Redis {
     }
 }
 
+/// What the pool asks for a connection, and whether one may be used again.
+struct Connections(Arc<Endpoint>);
+
+impl managed::Manager for Connections {
+    type Type = RedisConnection;
+    type Error = redis::RedisError;
+
+    async fn create(&self) -> RedisResult<RedisConnection> {
+        self.0.connect().await
+    }
+
+    async fn recycle(
+        &self,
+        connection: &mut RedisConnection,
+        _: &Metrics,
+    ) -> RecycleResult<redis::RedisError> {
+        let endpoint = &self.0;
+        if connection.is_usable(async |connection| endpoint.confirms(connection).await).await? {
+            Ok(())
+        } else {
+            Err(RecycleError::message("the connection broke or its server is no primary"))
+        }
+    }
+}
+
 impl std::fmt::Debug for Redis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Redis").field("key_prefix", &self.key_prefix).finish_non_exhaustive()
     }
-}
-
-fn client(settings: &RedisSettings) -> Result<Client, RedisError> {
-    let host = settings.host.clone();
-    let address = if settings.tls {
-        ConnectionAddr::TcpTls { host, port: settings.port, insecure: false, tls_params: None }
-    } else {
-        ConnectionAddr::Tcp(host, settings.port)
-    };
-    let mut login = RedisConnectionInfo::default().set_db(i64::from(settings.database));
-    if !settings.user.is_empty() {
-        login = login.set_username(&settings.user);
-    }
-    let password = password(settings)?;
-    if !password.is_empty() {
-        login = login.set_password(password);
-    }
-    let info =
-        address.into_connection_info().map_err(RedisError::Settings)?.set_redis_settings(login);
-    let client = if settings.tls_ca_file.is_empty() {
-        Client::open(info)
-    } else {
-        let root_cert = Some(read(&settings.tls_ca_file)?.into_bytes());
-        Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
-    };
-    client.map_err(RedisError::Settings)
-}
-
-fn password(settings: &RedisSettings) -> Result<String, RedisError> {
-    if settings.password_file.is_empty() {
-        return Ok(settings.password.expose().to_owned());
-    }
-    Ok(read(&settings.password_file)?.trim_end_matches(['\r', '\n']).to_owned())
-}
-
-fn read(path: &str) -> Result<String, RedisError> {
-    std::fs::read_to_string(path)
-        .map_err(|source| RedisError::File { path: path.to_owned(), source })
 }

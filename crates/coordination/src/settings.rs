@@ -8,13 +8,28 @@ use serde::Deserialize;
 /// Defaults of the section `[redis]`.
 pub const DEFAULTS: &str = include_str!("../config/redis.toml");
 
+/// How Redis is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RedisMode {
+    /// One server.
+    Single,
+    /// A primary with replicas; Sentinel says which one it is.
+    Sentinel,
+    /// Redis Cluster.
+    Cluster,
+}
+
 /// The section `[redis]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the comments in config/redis.toml are the documentation")]
 pub struct RedisSettings {
+    pub mode: RedisMode,
     pub host: String,
     pub port: u16,
+    pub nodes: Vec<String>,
+    pub sentinel_master: String,
     pub database: u16,
     pub tls: bool,
     pub tls_ca_file: String,
@@ -32,8 +47,7 @@ pub struct RedisSettings {
 impl RedisSettings {
     /// Adds every problem of this section.
     pub fn validate(&self, problems: &mut Problems) {
-        problems.require(!self.host.is_empty(), "redis.host", "is not set");
-        problems.require(self.port != 0, "redis.port", "must not be 0");
+        self.validate_place(problems);
         problems.require(
             (1..=1000).contains(&self.pool_max),
             "redis.pool_max",
@@ -62,6 +76,44 @@ impl RedisSettings {
             problems.require(sane, format!("redis.{key}"), "must be 1ms to 60s");
         }
     }
+
+    /// Each mode needs its own keys and no others; a key of another mode is a slip that would go unseen.
+    fn validate_place(&self, problems: &mut Problems) {
+        match self.mode {
+            RedisMode::Single => {
+                problems.require(!self.host.is_empty(), "redis.host", "is not set");
+                problems.require(self.port != 0, "redis.port", "must not be 0");
+                let text = "is for the modes sentinel and cluster";
+                problems.require(self.nodes.is_empty(), "redis.nodes", text);
+            }
+            RedisMode::Sentinel | RedisMode::Cluster => {
+                problems.require(!self.nodes.is_empty(), "redis.nodes", "is empty");
+                for node in &self.nodes {
+                    let text = format!("`{node}` is not host:port");
+                    problems.require(host_and_port(node).is_some(), "redis.nodes", text);
+                }
+            }
+        }
+        let sentinel = self.mode == RedisMode::Sentinel;
+        let named = !self.sentinel_master.is_empty();
+        let text = "must be set in mode sentinel and in no other";
+        problems.require(sentinel == named, "redis.sentinel_master", text);
+        let numbered = self.mode != RedisMode::Cluster || self.database == 0;
+        problems.require(numbered, "redis.database", "must be 0 in mode cluster");
+    }
+}
+
+/// The parts of `host:port`; an IPv6 address stands in brackets.
+pub(crate) fn host_and_port(node: &str) -> Option<(&str, u16)> {
+    let (host, port) = node.rsplit_once(':')?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host = match bare {
+        Some(address) => address,
+        None if host.contains(':') => return None,
+        None => host,
+    };
+    let port: u16 = port.parse().ok().filter(|port| *port != 0)?;
+    (!host.is_empty()).then_some((host, port))
 }
 
 #[cfg(test)]
@@ -109,5 +161,49 @@ mod tests {
         ])
         .unwrap_err();
         assert_eq!(problems.lines().len(), 6, "{problems}");
+    }
+
+    #[test]
+    fn each_mode_asks_for_its_own_keys_and_refuses_the_others() {
+        let bad: [(&[(&str, &str)], &str); 7] = [
+            (&[("T__REDIS__MODE", "mesh")], "redis.mode"),
+            (&[("T__REDIS__NODES", "a:1")], "redis.nodes"),
+            (&[("T__REDIS__SENTINEL_MASTER", "m")], "redis.sentinel_master"),
+            (&[("T__REDIS__MODE", "cluster")], "redis.nodes"),
+            (
+                &[("T__REDIS__MODE", "sentinel"), ("T__REDIS__NODES", "a:1")],
+                "redis.sentinel_master",
+            ),
+            (&[("T__REDIS__MODE", "cluster"), ("T__REDIS__NODES", "a:1,b")], "redis.nodes"),
+            (
+                &[
+                    ("T__REDIS__MODE", "cluster"),
+                    ("T__REDIS__NODES", "a:1"),
+                    ("T__REDIS__DATABASE", "2"),
+                ],
+                "redis.database",
+            ),
+        ];
+        for (environment, key) in bad {
+            let problems = load_with(environment).unwrap_err();
+            assert_eq!(problems.lines().len(), 1, "{problems}");
+            assert!(problems.to_string().contains(key), "{problems}");
+        }
+        let good = load_with(&[
+            ("T__REDIS__MODE", "sentinel"),
+            ("T__REDIS__NODES", "a:26379, [::1]:26380"),
+            ("T__REDIS__SENTINEL_MASTER", "millrace"),
+        ]);
+        let redis = good.unwrap().redis;
+        assert_eq!(redis.mode, RedisMode::Sentinel);
+        assert_eq!(host_and_port(&redis.nodes[1]), Some(("::1", 26380)));
+    }
+
+    #[test]
+    fn a_node_is_a_host_and_a_port() {
+        for bad in ["", "a", "a:", ":1", "a:0", "a:65536", "::1", "::1:6379", "[]:1"] {
+            assert_eq!(host_and_port(bad), None, "{bad}");
+        }
+        assert_eq!(host_and_port("a.b:1"), Some(("a.b", 1)));
     }
 }

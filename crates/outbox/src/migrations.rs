@@ -1,7 +1,7 @@
 //! One migrator out of several sets.
 //!
-//! A service's schema has three authors: this crate (versions 1 to 49), the coordination crate (50 to 99) and the
-//! service itself (from 100). Each keeps its own set; [`migrator`] lays them together.
+//! A service's schema has four authors: this crate (versions 1 to 49), the coordination crate (50 to 74), the
+//! scheduler crate (75 to 99) and the service itself (from 100). Each keeps its own set; [`migrator`] lays them together.
 
 use sqlx::Connection as _;
 use sqlx::migrate::{MigrateError, Migrator};

@@ -33,6 +33,22 @@ pub enum Switch {
     DeleteBeforeAck,
     /// Retries and dead letters are published outside the transaction that commits their source offset.
     NoTransaction,
+    /// A transaction under a lease begins without the proof of its token.
+    LeaseSkipFence,
+    /// Work goes on after its lease was lost.
+    LeaseKeepAfterLoss,
+    /// A lost or foreign counter of tokens is begun anew without a number from the database.
+    LeaseForgetIncarnation,
+    /// A lease is renewed whether or not its work gets on.
+    LeaseRenewWithoutProgress,
+    /// A holder gives back the lease whoever has it.
+    LeaseReleaseOthers,
+    /// A due task is dispatched by whoever looks, also when its occurrence exists already.
+    ScheduleSkipUnique,
+    /// A worker takes an occurrence that has ended.
+    ScheduleSkipInbox,
+    /// A run writes although its occurrence was ended or taken over.
+    ScheduleIgnoreTermination,
 }
 
 /// A place between two steps where a process may die.
@@ -56,7 +72,7 @@ pub enum CrashPoint {
 
 impl Switch {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 18] = [
         Self::StoreOffsetEarly,
         Self::SkipInbox,
         Self::DropEpochCheck,
@@ -67,6 +83,14 @@ impl Switch {
         Self::SettleFailedLetter,
         Self::DeleteBeforeAck,
         Self::NoTransaction,
+        Self::LeaseSkipFence,
+        Self::LeaseKeepAfterLoss,
+        Self::LeaseForgetIncarnation,
+        Self::LeaseRenewWithoutProgress,
+        Self::LeaseReleaseOthers,
+        Self::ScheduleSkipUnique,
+        Self::ScheduleSkipInbox,
+        Self::ScheduleIgnoreTermination,
     ];
 
     /// What [`arm`] calls it.
@@ -83,6 +107,14 @@ impl Switch {
             Self::SettleFailedLetter => "settle-failed-letter",
             Self::DeleteBeforeAck => "delete-before-ack",
             Self::NoTransaction => "no-transaction",
+            Self::LeaseSkipFence => "lease-skip-fence",
+            Self::LeaseKeepAfterLoss => "lease-keep-after-loss",
+            Self::LeaseForgetIncarnation => "lease-forget-incarnation",
+            Self::LeaseRenewWithoutProgress => "lease-renew-without-progress",
+            Self::LeaseReleaseOthers => "lease-release-others",
+            Self::ScheduleSkipUnique => "schedule-skip-unique",
+            Self::ScheduleSkipInbox => "schedule-skip-inbox",
+            Self::ScheduleIgnoreTermination => "schedule-ignore-termination",
         }
     }
 }

@@ -37,6 +37,7 @@ pub use namespace::Namespace;
 pub use otlp::SpanCollector;
 pub use process::Process;
 pub use proxy::{FaultProxy, Way};
+pub use redis::{Redis, RedisCluster, RedisSentinels, SlotMove};
 pub use stack::{SmallDisks, Stack};
 pub use tokens::{Issuer, TokenClaims};
 pub use topics::{TestTopics, TopicSpec};

@@ -2,19 +2,16 @@
 
 use std::sync::Arc;
 
-use millrace_common::coordination::Leases;
 use millrace_common::http::cursor::CursorSigner;
 use millrace_common::messaging::Consumer;
 use millrace_common::{Application, Chassis, StartError};
 use millrace_contracts::{Topic, groups};
-use uuid::Uuid;
 
 use crate::app::App;
 use crate::config::Settings;
 use crate::consumers::{InventoryEvents, PaymentResults, ProductChanges};
 use crate::http::{CallbackVerifier, HttpState, openapi, routes};
 use crate::jobs::expire_unpaid::{self, ExpireUnpaid};
-use crate::wire::SERVICE;
 
 /// Builds and starts the service.
 ///
@@ -63,9 +60,7 @@ pub async fn build_with_jobs(settings: Settings) -> Result<(Application, Jobs), 
     let consumer = Consumer::new(groups::ORDER_PRODUCTS, Topic::ProductChanges, handler);
     chassis.consume(&settings.kafka, consumer.dead_letters(Arc::clone(&dead_letters)))?;
 
-    // Unique to this process: two with one name would pass each other's fence.
-    let holder = format!("{SERVICE}-{}", Uuid::now_v7());
-    let leases = Leases::new(redis, pool, holder);
+    let leases = chassis.leases(&redis, &pool);
     let interval = settings.order.expiry_interval;
     let expire_unpaid = ExpireUnpaid::new(app.clone(), leases, chassis.tasks(), interval);
     let job = expire_unpaid.clone();

@@ -2,6 +2,7 @@
 
 use millrace_common::envelope::{Event, Topic as _};
 use millrace_common::request_log::RequestLogEvent;
+use millrace_common::scheduler::TaskEvent;
 use millrace_contracts::events::{
     AuditEvent, InventoryEvent, OrderEvent, PaymentEvent, ProductEvent, StockChangeEvent,
     StockLevelEvent,
@@ -71,6 +72,7 @@ fn types_on(spec: &TopicSpec) -> Option<String> {
         Topic::PaymentResults => PaymentEvent::TYPES,
         Topic::AuditTopic => AuditEvent::TYPES,
         Topic::RequestLogs => RequestLogEvent::TYPES,
+        Topic::Tasks => TaskEvent::TYPES,
     };
     let names: Vec<String> =
         types.iter().map(|(name, version)| format!("`{name}` v{version}")).collect();
@@ -84,5 +86,10 @@ mod tests {
     #[test]
     fn the_chassis_sends_request_logs_to_the_topic_of_the_table() {
         assert_eq!(RequestLogEvent::TOPIC, Topic::RequestLogs.topic_name());
+    }
+
+    #[test]
+    fn the_scheduler_sends_tasks_to_the_topic_of_the_table() {
+        assert_eq!(TaskEvent::TOPIC, Topic::Tasks.topic_name());
     }
 }

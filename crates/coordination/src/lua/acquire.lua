@@ -1,23 +1,73 @@
--- KEYS: lease, fence. ARGV: holder, ttl in ms, offered incarnation (0 = none).
--- Returns {1, incarnation, counter} = acquired, {0, 0, 0} = held by someone,
--- {2, incarnation, 0} = an incarnation above this one must be drawn and offered.
-if redis.call('exists', KEYS[1]) == 1 then
-  return {0, 0, 0}
+-- KEYS: lease, fence, queue, seen. ARGV: attempt, ttl in ms, offered incarnation (0 = none), 1 when the attempt waits
+-- in the queue, waiter ttl in ms, most waiters, channel. Returns {1, incarnation, counter, value} = acquired,
+-- {0, place in the queue, ms until the lease ends, ''} = not now, {2, incarnation, 0, ''} = an incarnation above this
+-- one must be drawn and offered, {3, waiters, 0, ''} = the queue is full.
+local lease, fence, queue, seen = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local attempt, ttl, offered, waits = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
+local now = clock_ms()
+
+local function stay()
+  if not redis.call('zscore', queue, attempt) then
+    local waiters = redis.call('zcard', queue)
+    if waiters >= tonumber(ARGV[6]) then
+      return {3, waiters, 0, ''}
+    end
+    local last = redis.call('zrevrange', queue, 0, 0, 'withscores')
+    redis.call('zadd', queue, whole((tonumber(last[2]) or 0) + 1), attempt)
+  end
+  redis.call('zadd', seen, whole(now), attempt)
+  -- Nobody has to clean up after the last waiter.
+  redis.call('pexpire', queue, 2 * ARGV[5])
+  redis.call('pexpire', seen, 2 * ARGV[5])
+  return nil
 end
+
+local standing = redis.call('get', lease)
+if standing then
+  -- It was granted to this attempt, which didn't hear of it and asks again.
+  local incarnation, counter, holder = string.match(standing, '^(%d+):(%d+):%d+:(.*)$')
+  if holder == attempt then
+    redis.call('pexpire', lease, ttl)
+    return {1, tonumber(incarnation), tonumber(counter), standing}
+  end
+end
+
+local first = head_of(queue)
+local head = first and put_out(queue, seen, now, tonumber(ARGV[5]))
+local free = not standing
+if not free or (head and head ~= attempt) then
+  if free and head ~= first then
+    -- The head was dead and the lease waits: its successor shall not find out by its next look.
+    redis.call('publish', ARGV[7], head)
+  end
+  if not waits then
+    return {0, 0, 0, ''}
+  end
+  local full = stay()
+  if full then
+    return full
+  end
+  return {0, redis.call('zrank', queue, attempt), math.max(redis.call('pttl', lease), 0), ''}
+end
+
 -- Asked for on the server that will hold the token, at the moment it is given: a connection may outlive a
 -- failover or a promotion, and what it read when it was opened with it.
 local replid = string.match(redis.call('info', 'replication'), 'master_replid:(%x+)')
-local fence = redis.call('hmget', KEYS[2], 'incarnation', 'replid', 'counter')
-local incarnation = tonumber(fence[1] or '0')
-local counter = tonumber(fence[3] or '0')
-local offered = tonumber(ARGV[3])
+local memory = redis.call('hmget', fence, 'incarnation', 'replid', 'counter')
+local incarnation = tonumber(memory[1] or '0')
+local counter = tonumber(memory[3] or '0')
 if offered > incarnation then
   incarnation = offered
   counter = 0
-elseif incarnation == 0 or fence[2] ~= replid or counter >= 4294967295 then
-  return {2, incarnation, 0}
+elseif incarnation == 0 or memory[2] ~= replid or counter >= 4294967295 then
+  -- Whoever waits keeps its place while it draws.
+  return waits and stay() or {2, incarnation, 0, ''}
 end
 counter = counter + 1
-redis.call('hset', KEYS[2], 'incarnation', incarnation, 'replid', replid, 'counter', string.format('%.0f', counter))
-redis.call('set', KEYS[1], string.format('%.0f:%.0f:', incarnation, counter) .. ARGV[1], 'px', ARGV[2])
-return {1, incarnation, counter}
+redis.call('hset', fence, 'incarnation', whole(incarnation), 'replid', replid, 'counter', whole(counter))
+local value = whole(incarnation) .. ':' .. whole(counter) .. ':' .. whole(now) .. ':' .. attempt
+redis.call('set', lease, value, 'px', ttl)
+if head then
+  take_out(queue, seen, attempt)
+end
+return {1, incarnation, counter, value}

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use deadpool_redis::redis::cmd;
 use millrace_coordination::LeaseLost;
 use millrace_runtime::Tasks;
 use millrace_testkit::{Stack, wait_until};
@@ -19,10 +18,11 @@ async fn work_longer_than_the_lease_keeps_it_and_gives_it_back() {
     let tasks = Tasks::new();
     let lease = bench.leases("ann").acquire("expire", TTL).await.unwrap().unwrap();
     let first_end = lease.ends();
-    let guard = lease.keep(&tasks);
-    let others = guard.run(async {
+    let guard = lease.keep(&tasks, None);
+    let others = guard.run(async |fenced| {
         let mut others = 0;
         while Instant::now() < first_end + TTL {
+            fenced.progress();
             others +=
                 usize::from(bench.leases("ben").acquire("expire", TTL).await.unwrap().is_some());
         }
@@ -40,7 +40,7 @@ async fn dropping_the_guard_gives_the_lease_back() {
     let tasks = Tasks::new();
     let long = Duration::from_secs(30);
     let lease = bench.leases("ann").acquire("expire", long).await.unwrap().unwrap();
-    drop(lease.keep(&tasks));
+    drop(lease.keep(&tasks, None));
     wait_until("the lease is free", PATIENCE, || async {
         bench.leases("ben").acquire("expire", long).await.unwrap().is_some()
     })
@@ -52,17 +52,9 @@ async fn a_lease_that_became_someone_elses_cancels_the_work() {
     let bench = Bench::new().await;
     let tasks = Tasks::new();
     let lease = bench.leases("ann").acquire("expire", TTL).await.unwrap().unwrap();
-    let guard = lease.keep(&tasks);
-    let lost = guard.run(async {
-        let keys = bench.redis.key("lease:*");
-        let delete = "for _, k in ipairs(redis.call('keys', ARGV[1])) do redis.call('del', k) end";
-        bench
-            .redis
-            .run("EVAL", async |connection| {
-                cmd("EVAL").arg(delete).arg(0).arg(keys).query_async::<()>(connection).await
-            })
-            .await
-            .unwrap();
+    let guard = lease.keep(&tasks, None);
+    let lost = guard.run(async |_| {
+        bench.delete("lease:*").await;
         std::future::pending::<()>().await;
     });
     assert_eq!(lost.await, Err(LeaseLost { lease: "expire" }));
@@ -78,12 +70,51 @@ async fn a_redis_that_says_nothing_cancels_the_work_before_the_lease_can_end() {
     let ttl = Duration::from_secs(2);
     let lease = bench.leases("ann").acquire("expire", ttl).await.unwrap().unwrap();
     let asked = Instant::now();
-    let guard = lease.keep(&tasks);
+    let guard = lease.keep(&tasks, None);
     stack.redis().pause();
-    let lost = guard.run(std::future::pending::<()>()).await;
+    let lost = guard.run(|_| std::future::pending::<()>()).await;
     let after = asked.elapsed();
     stack.redis().resume();
     assert_eq!(lost, Err(LeaseLost { lease: "expire" }));
     assert!(after < ttl, "{after:?}");
     assert!(after > ttl / 3, "{after:?}: it was tried more than once");
+}
+
+#[tokio::test]
+async fn a_stuck_worker_loses_its_lease_though_the_renewer_is_healthy() {
+    const STUCK: &str = "stuck-worker";
+    let bench = Bench::new().await;
+    let tasks = Tasks::new();
+    let lease = bench.leases("ann").acquire(STUCK, TTL).await.unwrap().unwrap();
+    let guard = lease.keep(&tasks, Some(TTL * 2));
+    let asked = Instant::now();
+    let lost = guard.run(|_| std::future::pending::<()>()).await;
+    assert_eq!(lost, Err(LeaseLost { lease: STUCK }));
+    assert!(asked.elapsed() >= TTL * 2, "{:?}: it was renewed until then", asked.elapsed());
+    let held = bench.leases("ben").acquire(STUCK, TTL).await.unwrap();
+    assert!(held.is_none(), "nobody else has it before the work is gone or it has ended");
+    guard.release().await;
+    assert!(bench.leases("ben").acquire(STUCK, TTL).await.unwrap().is_some());
+    let metrics = millrace_telemetry::metrics::render();
+    let counted = metrics.lines().any(|line| {
+        line.starts_with("lease_stuck_total{") && line.contains(STUCK) && line.ends_with(" 1")
+    });
+    assert!(counted, "{metrics}");
+    assert!(tasks.wait(PATIENCE).await.is_empty());
+}
+
+#[tokio::test]
+async fn transactions_count_as_progress() {
+    let bench = Bench::new().await;
+    let tasks = Tasks::new();
+    let lease = bench.leases("ann").acquire("expire", TTL).await.unwrap().unwrap();
+    let guard = lease.keep(&tasks, Some(TTL / 2));
+    let end = Instant::now() + TTL * 2;
+    let worked = guard.run(async |fenced| {
+        while Instant::now() < end {
+            fenced.begin(&bench.app).await.unwrap().commit().await.unwrap();
+        }
+    });
+    assert_eq!(worked.await, Ok(()));
+    guard.release().await;
 }

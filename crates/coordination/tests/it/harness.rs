@@ -5,6 +5,7 @@ use std::time::Duration;
 use millrace_coordination::{DEFAULTS, Leases, MIGRATIONS, Redis, RedisSettings};
 use millrace_runtime::settings::{Layers, Problems, Validate, load};
 use millrace_testkit::{Stack, TestDatabase};
+use redis::cmd;
 use serde::Deserialize;
 use sqlx::PgPool;
 
@@ -39,6 +40,7 @@ pub(crate) struct Bench {
     pub(crate) redis: Redis,
     pub(crate) app: PgPool,
     pub(crate) key_prefix: String,
+    pub(crate) redis_port: u16,
     _database: TestDatabase,
 }
 
@@ -51,9 +53,43 @@ impl Bench {
     /// On a stack of one's own, which the test may break.
     pub(crate) async fn on(stack: &Stack) -> Self {
         let prefix = format!("{}:", stack.namespace().id());
-        let redis = Redis::connect(&redis_settings(stack.addresses().redis_port, &prefix)).unwrap();
+        let redis_port = stack.addresses().redis_port;
+        let redis = Redis::connect(&redis_settings(redis_port, &prefix)).unwrap();
         let database = stack.database("leases", &[&MIGRATIONS]).await;
-        Self { redis, app: database.app_pool(), key_prefix: prefix, _database: database }
+        Self {
+            redis,
+            app: database.app_pool(),
+            key_prefix: prefix,
+            redis_port,
+            _database: database,
+        }
+    }
+
+    /// Leases with connections of their own, as another process has them.
+    pub(crate) fn process(&self, holder: &str) -> Leases {
+        let redis = Redis::connect(&redis_settings(self.redis_port, &self.key_prefix)).unwrap();
+        Leases::new(redis, self.app.clone(), holder)
+    }
+
+    /// Deletes this test's keys of a pattern behind the leases' backs.
+    pub(crate) async fn delete(&self, pattern: &str) {
+        let delete = "for _, k in ipairs(redis.call('keys', ARGV[1])) do redis.call('del', k) end";
+        self.eval(delete, &[&self.redis.key(pattern)]).await;
+    }
+
+    pub(crate) async fn keys(&self, pattern: &str) -> Vec<String> {
+        let pattern = self.redis.key(pattern);
+        let keys = self.redis.run("KEYS", async |connection| {
+            cmd("KEYS").arg(&pattern).query_async(connection).await
+        });
+        keys.await.unwrap()
+    }
+
+    pub(crate) async fn eval(&self, script: &str, arguments: &[&str]) {
+        let evaluated = self.redis.run("EVAL", async |connection| {
+            cmd("EVAL").arg(script).arg(0).arg(arguments).query_async::<()>(connection).await
+        });
+        evaluated.await.unwrap();
     }
 
     pub(crate) fn leases(&self, holder: &str) -> Leases {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use deadpool_redis::redis::cmd;
 use futures::future::join_all;
 use millrace_coordination::{FencingToken, Lease};
 use millrace_testkit::{Stack, ports, wait_until};
+use redis::cmd;
 
 use crate::harness::{Bench, LONG, PATIENCE};
 
@@ -150,13 +150,7 @@ async fn many_leases_take_few_lasting_keys() {
             assert!(lease.release().await.unwrap());
         }
     }
-    let keys: Vec<String> = bench
-        .redis
-        .run("KEYS", async |connection| {
-            cmd("KEYS").arg(bench.redis.key("*")).query_async(connection).await
-        })
-        .await
-        .unwrap();
+    let keys = bench.keys("*").await;
     assert!(keys.len() <= NAMES.len(), "{keys:?}");
     assert!(keys.iter().all(|key| key.contains("fence:{")), "{keys:?}");
 }

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use deadpool_redis::redis::cmd;
 use millrace_coordination::{Leases, Redis, RedisError, RedisHealth};
 use millrace_runtime::settings::Secret;
-use millrace_testkit::{Stack, ports};
+use millrace_testkit::{Stack, ports, wait_until};
+use redis::cmd;
 
-use crate::harness::{Bench, LONG, redis_settings};
+use crate::harness::{Bench, LONG, PATIENCE, redis_settings};
 
 const README: &str = include_str!("../../README.md");
 
@@ -77,7 +77,8 @@ async fn the_rights_named_in_the_readme_are_enough_for_leases() {
             .arg(&user)
             .arg("on")
             .arg(">secret")
-            .arg(format!("~{}*", bench.key_prefix));
+            .arg(format!("~{}*", bench.key_prefix))
+            .arg(format!("&{}*", bench.key_prefix));
         acl.arg(rights.split(' ').collect::<Vec<_>>()).query_async::<()>(connection).await
     });
     granted.await.unwrap();
@@ -88,8 +89,22 @@ async fn the_rights_named_in_the_readme_are_enough_for_leases() {
     let leases = Leases::new(Redis::connect(&settings).unwrap(), bench.app.clone(), "ann");
     let mut lease = leases.acquire("expire", LONG).await.unwrap().unwrap();
     assert!(lease.renew().await.unwrap());
-    assert!(lease.release().await.unwrap());
+    let (next, ()) = futures::join!(leases.acquire_within("expire", LONG, PATIENCE), async {
+        wait_until("one waits", PATIENCE, || async {
+            let list = leases.list().await;
+            list.redis && list.leases[0].waiters == 1
+        })
+        .await;
+        assert!(lease.release().await.unwrap());
+    });
+    assert!(next.unwrap().unwrap().release().await.unwrap());
     leases.raise_incarnation("expire").await.unwrap();
+    // The subscription makes no noise when it may not subscribe: waiters would only look.
+    let refused = bench.redis.run("ACL", async |connection| {
+        cmd("ACL").arg("LOG").query_async::<redis::Value>(connection).await
+    });
+    let refused = format!("{:?}", refused.await.unwrap());
+    assert!(!refused.contains(&settings.user), "{refused}");
 
     settings.key_prefix = "another-service:".into();
     let stranger = Leases::new(Redis::connect(&settings).unwrap(), bench.app.clone(), "ann");

@@ -10,4 +10,5 @@ mod groups;
 mod kafka_records;
 mod life;
 mod proxies;
+mod redis;
 mod topic_faults;

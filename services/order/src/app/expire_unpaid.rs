@@ -2,9 +2,9 @@
 //!
 //! What makes each expiry happen once is the row: it is selected under lock while it still waits for payment, and
 //! written on condition of its version. The fence only keeps a dispatcher out that doesn't know it was replaced;
-//! so without Redis there is no fence, and the result is the same.
+//! so without Redis there is no token, and the result is the same.
 
-use millrace_common::coordination::{FencingToken, fence};
+use millrace_common::coordination::{FencedError, WritePath};
 use millrace_common::envelope::MessageContext;
 use millrace_common::outbox::EncodeError;
 use millrace_common::telemetry;
@@ -17,32 +17,22 @@ use crate::store::orders;
 
 const ACTION: &str = "order.expire";
 
-/// What a dispatcher proves at the sink.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Fence<'a> {
-    pub(crate) lease: &'static str,
-    pub(crate) token: FencingToken,
-    pub(crate) holder: &'a str,
-}
-
 /// What became of one batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Batch {
     /// These many orders expired; a full batch means that there may be more.
     Expired { orders: usize, full: bool },
-    /// The sink knows a newer dispatcher; nothing was written.
+    /// The sink knows a newer dispatcher, or this one lost its lease; nothing was written.
     Fenced,
 }
 
 /// Expires one batch.
-pub(crate) async fn expire_unpaid(app: &App, fence: Option<Fence<'_>>) -> Result<Batch, Failure> {
-    let mut transaction = app.begin().await?;
-    if let Some(Fence { lease, token, holder }) = fence
-        && !fence::check(&mut transaction, lease, token, holder).await?
-    {
-        transaction.rollback().await?;
-        return Ok(Batch::Fenced);
-    }
+pub(crate) async fn expire_unpaid(app: &App, path: &WritePath) -> Result<Batch, Failure> {
+    let mut transaction = match path.begin(app.pool()).await {
+        Ok(transaction) => transaction,
+        Err(FencedError::Refused { .. } | FencedError::Lost { .. }) => return Ok(Batch::Fenced),
+        Err(FencedError::Database { source, .. }) => return Err(source.into()),
+    };
     let rows_max = app.rules().expiry_batch;
     let due = orders::orders_unpaid_lock(&mut transaction, app.now(), rows_max).await?;
     let expired = due.len();
@@ -56,7 +46,7 @@ pub(crate) async fn expire_unpaid(app: &App, fence: Option<Fence<'_>>) -> Result
     for id in ids {
         expire(app, &mut decisions, id)?;
     }
-    decisions.commit(transaction).await?;
+    decisions.commit(transaction.into_transaction()).await?;
     Ok(Batch::Expired { orders: expired, full: u32::try_from(expired) == Ok(rows_max) })
 }
 

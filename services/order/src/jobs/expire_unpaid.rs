@@ -8,17 +8,19 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use millrace_common::coordination::{LeaseError, LeaseGuard, Leases};
+use millrace_common::coordination::{Exempt, LeaseError, LeaseGuard, Leases, WritePath};
 use millrace_common::runtime::Tasks;
 use millrace_common::telemetry::error_chain;
 
-use crate::app::expire_unpaid::{Batch, Fence, expire_unpaid};
+use crate::app::expire_unpaid::{Batch, expire_unpaid};
 use crate::app::{App, Failure};
 use crate::metrics;
 
 pub(crate) const NAME: &str = "expire-unpaid";
 /// Longer than a batch takes; it is renewed while there is work and given back right after.
 const LEASE_TTL: Duration = Duration::from_secs(30);
+const DATABASE_DECIDES: &str =
+    "an order is locked while it still waits for payment, and written on condition of its version";
 
 /// The job of one instance. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -64,7 +66,7 @@ impl ExpireUnpaid {
             Ok(lease) => {
                 self.redis_answered();
                 match lease {
-                    Some(lease) => self.run_leased(lease.keep(&self.0.tasks)).await,
+                    Some(lease) => self.run_leased(lease.keep(&self.0.tasks, None)).await,
                     None => Outcome::Idle,
                 }
             }
@@ -74,8 +76,8 @@ impl ExpireUnpaid {
     }
 
     async fn run_leased(&self, guard: LeaseGuard) -> Outcome {
-        let fence = Fence { lease: NAME, token: guard.token(), holder: guard.holder() };
-        let outcome = match guard.run(self.expire_all(Some(fence))).await {
+        let run = guard.run(|fenced| self.expire_all(WritePath::Fenced(fenced)));
+        let outcome = match run.await {
             Ok(outcome) => outcome,
             Err(lost) => {
                 tracing::warn!(error = %lost, "expiry was cut short, the next run goes on");
@@ -83,28 +85,25 @@ impl ExpireUnpaid {
             }
         };
         guard.release().await;
-        if outcome == Outcome::Fenced
-            && let Err(error) = self.0.leases.raise_incarnation(NAME).await
-        {
-            tracing::warn!(
-                error = error_chain(&error),
-                "the incarnation was not raised, a later run will"
-            );
-        }
         outcome
     }
 
     async fn run_without(&self, error: &LeaseError) -> Outcome {
         match error {
-            LeaseError::Redis(_) if self.may_go_without(error) => match self.expire_all(None).await
-            {
-                Outcome::Leased => Outcome::Unleased,
-                other @ (Outcome::Unleased | Outcome::Idle | Outcome::Fenced | Outcome::Failed) => {
-                    other
+            LeaseError::Redis(_) if self.may_go_without(error) => {
+                let path = WritePath::Exempt(Exempt::new(NAME, DATABASE_DECIDES));
+                match self.expire_all(path).await {
+                    Outcome::Leased => Outcome::Unleased,
+                    other @ (Outcome::Unleased
+                    | Outcome::Idle
+                    | Outcome::Fenced
+                    | Outcome::Failed) => other,
                 }
-            },
+            }
             LeaseError::Redis(_) => Outcome::Idle,
-            LeaseError::Incarnation { .. } | LeaseError::Outbid { .. } => {
+            LeaseError::Incarnation { .. }
+            | LeaseError::Outbid { .. }
+            | LeaseError::QueueFull { .. } => {
                 tracing::warn!(
                     error = error_chain(error),
                     "no lease for the expiry, the next run tries again"
@@ -115,10 +114,10 @@ impl ExpireUnpaid {
     }
 
     /// Batch after batch until there is none.
-    async fn expire_all(&self, fence: Option<Fence<'_>>) -> Outcome {
+    async fn expire_all(&self, path: WritePath) -> Outcome {
         let mut total = 0;
         loop {
-            match expire_unpaid(&self.0.app, fence).await {
+            match expire_unpaid(&self.0.app, &path).await {
                 Ok(Batch::Expired { orders, full }) => {
                     total += orders;
                     if !full {
@@ -135,7 +134,7 @@ impl ExpireUnpaid {
         if total > 0 {
             tracing::info!(
                 orders = total,
-                leased = fence.is_some(),
+                leased = matches!(path, WritePath::Fenced(_)),
                 "{total} unpaid orders expired"
             );
         }

@@ -1,0 +1,155 @@
+//! Leases on a primary with replicas: whoever becomes the primary, tokens rise, and clients find it by themselves.
+
+use std::time::{Duration, Instant};
+
+use millrace_coordination::{RedisMode, RedisSettings};
+use millrace_testkit::{RedisSentinels, wait_until};
+use tokio::sync::Mutex;
+
+use crate::harness::LONG;
+use crate::sink::{Denied, Sink, WORK};
+
+/// A lost primary is noticed, another one elected and the clients have come to it.
+const FAILED_OVER_WITHIN: Duration = Duration::from_secs(12);
+const SHORT: Duration = Duration::from_secs(3);
+
+fn settings(sink: &Sink, redis: &RedisSentinels) -> RedisSettings {
+    let mut settings = sink.single(1);
+    settings.mode = RedisMode::Sentinel;
+    settings.nodes = redis.sentinel_addresses();
+    settings.sentinel_master = redis.master_name().to_owned();
+    settings
+}
+
+#[tokio::test]
+async fn a_lease_that_a_lagging_replica_never_saw_is_refused_at_the_sink_after_the_failover() {
+    let (redis, sink) = (RedisSentinels::start().await.unwrap(), Sink::new().await);
+    let settings = settings(&sink, &redis);
+    let (ann, ben) = (sink.holder(&settings, "ann"), sink.holder(&settings, "ben"));
+    sink.turn(&ann).await.release().await;
+    sink.turn(&ben).await.release().await;
+
+    redis.node(0).pause_replication().await.unwrap();
+    // More tokens than the replicas know of, and a lease that they don't know either.
+    sink.turn(&ben).await.release().await;
+    let lost = sink.turn(&ann).await;
+    redis.node(0).kill();
+    let killed = Instant::now();
+    let held = sink.turn(&ben).await;
+    assert!(killed.elapsed() < FAILED_OVER_WITHIN, "{:?}", killed.elapsed());
+    assert!(held.token().incarnation() > lost.token().incarnation());
+
+    assert_eq!(sink.write(&lost).await, Err(Denied::Refused), "both believe that they hold it");
+    assert_eq!(sink.write(&held).await, Ok(()));
+    held.release().await;
+    lost.release().await;
+    redis.heal().await.unwrap();
+    sink.turn(&ann).await.release().await;
+    assert_eq!(sink.tokens().await.len(), 7);
+}
+
+#[tokio::test]
+async fn a_client_leaves_a_healthy_primary_that_was_replaced() {
+    let (redis, sink) = (RedisSentinels::start().await.unwrap(), Sink::new().await);
+    let settings = settings(&sink, &redis);
+    let (ann, ben) = (sink.holder(&settings, "ann"), sink.holder(&settings, "ben"));
+    let lease = Mutex::new(sink.acquired(&ann, LONG).await);
+    let token = lease.lock().await.token();
+    redis.settled().await.unwrap();
+    redis.failover().await.unwrap();
+    // The old one is told a moment later; what it is asked until then, it does and loses.
+    assert_ne!(redis.settled().await.unwrap(), 0);
+    let asked = Instant::now();
+    let renewed = wait_until("ann asks the other one", FAILED_OVER_WITHIN, || async {
+        lease.lock().await.renew().await
+    });
+    assert!(renewed.await, "the replica had seen the lease");
+    let held = wait_until("ben asks the other one", FAILED_OVER_WITHIN, || async {
+        ben.acquire(WORK, LONG).await
+    });
+    assert!(held.await.is_none(), "it is still ann's");
+    assert!(lease.into_inner().release().await.unwrap());
+    let next = sink.turn(&ben).await;
+    assert!(asked.elapsed() < FAILED_OVER_WITHIN, "{:?}", asked.elapsed());
+    assert!(next.token().incarnation() > token.incarnation());
+    next.release().await;
+
+    redis.settled().await.unwrap();
+    redis.failover().await.unwrap();
+    sink.turn(&ann).await.release().await;
+    sink.tokens().await;
+}
+
+#[tokio::test]
+async fn a_primary_that_was_cut_off_gives_leases_that_no_sink_takes() {
+    let (redis, sink) = (RedisSentinels::start().await.unwrap(), Sink::new().await);
+    let ann = sink.holder(&settings(&sink, &redis), "ann");
+    // On the wrong side: it reaches the old primary, and nobody tells it of another.
+    let cut_off = sink.holder(&sink.single(redis.node(0).port()), "cut-off");
+    sink.turn(&ann).await.release().await;
+
+    redis.isolate(0);
+    let held = sink.turn(&ann).await;
+    let stale = sink.keep(sink.acquired(&cut_off, LONG).await);
+    assert!(stale.token() < held.token());
+    assert_eq!(sink.write(&stale).await, Err(Denied::Refused));
+    assert_eq!(sink.write(&held).await, Ok(()));
+    drop(stale);
+    redis.heal().await.unwrap();
+    held.release().await;
+    sink.turn(&ann).await.release().await;
+    sink.tokens().await;
+}
+
+#[tokio::test]
+async fn a_frozen_primary_is_left_for_the_new_one_and_what_it_gives_later_is_refused() {
+    let (redis, sink) = (RedisSentinels::start().await.unwrap(), Sink::new().await);
+    let settings = settings(&sink, &redis);
+    let (ann, ben) = (sink.holder(&settings, "ann"), sink.holder(&settings, "ben"));
+    let thawed = sink.holder(&sink.single(redis.node(0).port()), "thawed");
+    sink.turn(&ann).await.release().await;
+    redis.settled().await.unwrap();
+    redis.node(0).pause();
+    let frozen = Instant::now();
+    // What ann asks the frozen one is done at its thaw, and must not keep the lease there for long.
+    let held = sink.keep(sink.acquired(&ann, SHORT).await);
+    assert_eq!(sink.write(&held).await, Ok(()));
+    assert!(frozen.elapsed() < FAILED_OVER_WITHIN, "{:?}", frozen.elapsed());
+
+    // The sentinels must not get at it before it has given a lease once more.
+    redis.isolate(0);
+    redis.node(0).resume();
+    let stale = sink.keep(sink.acquired(&thawed, LONG).await);
+    assert_eq!(sink.write(&stale).await, Err(Denied::Refused));
+    assert!(ben.acquire(WORK, LONG).await.unwrap().is_none(), "ben asks the new one");
+    assert_eq!(sink.write(&held).await, Ok(()));
+    sink.tokens().await;
+}
+
+#[tokio::test]
+async fn tokens_rise_over_a_wiped_primary_and_a_flush() {
+    let (redis, sink) = (RedisSentinels::start().await.unwrap(), Sink::new().await);
+    let settings = settings(&sink, &redis);
+    let (ann, ben) = (sink.holder(&settings, "ann"), sink.holder(&settings, "ben"));
+    let forgotten = sink.turn(&ann).await;
+    // Back before its death was noticed, its emptiness is copied to the replicas; later, one of them was elected.
+    redis.node(0).kill();
+    redis.node(0).start_empty().await.unwrap();
+    redis.settled().await.unwrap();
+    let held = match ben.acquire(WORK, LONG).await.unwrap() {
+        Some(lease) => {
+            let held = sink.keep(lease);
+            assert_eq!(sink.write(&held).await, Ok(()));
+            assert_eq!(sink.write(&forgotten).await, Err(Denied::Refused));
+            held
+        }
+        None => forgotten,
+    };
+    let primary = redis.primary().await.unwrap();
+    redis.node(primary).flush().await.unwrap();
+    let next = sink.turn(&ben).await;
+    assert!(next.token() > held.token());
+    assert_eq!(sink.write(&held).await, Err(Denied::Refused));
+    assert_eq!(sink.write(&next).await, Ok(()));
+    sink.tokens().await;
+}
