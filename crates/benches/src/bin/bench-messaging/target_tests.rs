@@ -36,6 +36,8 @@ impl Place {
             ("HTTP__PORT", "0".to_owned()),
             ("HTTP__ADMIN_PORT", "0".to_owned()),
             ("HTTP__DEADLINE", "20s".to_owned()),
+            // A client that the machine keeps from its request for a while is no slow one.
+            ("HTTP__HEAD_TIMEOUT", "30s".to_owned()),
         ];
         let values = values.map(|(key, value)| (key.to_owned(), value));
         Self { settings: Settings::read(&values).unwrap(), _topics: topics }
