@@ -22,6 +22,8 @@ use weather::Weather;
 
 /// Nothing that is still missing after so long without a movement will come.
 const QUIET: Duration = Duration::from_secs(15);
+/// How long a record may stand in a retry topic without a movement: the last tier's wait.
+const LAST_TIER: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(180);
 /// A finished record is committed within this time while the coordinator answers.
 const REPLAY_WINDOW: Duration = Duration::from_secs(1);
@@ -81,7 +83,11 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     let weather = Weather { arena: &arena, arguments: &arguments };
     let (members, fed) = tokio::join!(weather.blow(seed), weather.feed());
     fed?;
-    let end = arena.ended(QUIET, PATIENCE).await?;
+    let quiet = match arguments.mode {
+        ModeKind::Shared => LAST_TIER + QUIET,
+        ModeKind::KeyShared | ModeKind::Failover | ModeKind::Exclusive => QUIET,
+    };
+    let end = arena.ended(quiet, PATIENCE).await?;
     if end != End::Complete {
         println!("the end: {end:?}");
     }
