@@ -6,6 +6,7 @@ mod epochs;
 mod lease;
 mod migrate;
 mod outbox;
+mod schedule;
 mod settings;
 mod topics;
 
@@ -42,6 +43,8 @@ enum Command {
     /// Looks at the leases of a running service.
     #[command(subcommand)]
     Lease(lease::Command),
+    /// Looks at the tasks of a running service, and changes them.
+    Schedule(Box<schedule::Arguments>),
     /// Writes the generated pages of docs/.
     Docs {
         /// Writes nothing; fails when a page isn't what the code says.
@@ -82,6 +85,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Command::Lease(command) => {
             lease::run(&command).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Schedule(arguments) => {
+            schedule::run(*arguments).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Docs { check, folder } => {

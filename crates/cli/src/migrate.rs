@@ -2,8 +2,8 @@
 //! to date before the services start.
 
 use clap::ValueEnum;
-use millrace_common::coordination;
 use millrace_common::outbox::{self, DatabaseSettings};
+use millrace_common::{coordination, scheduler};
 use sqlx::migrate::Migrator;
 
 static ORDER: Migrator = sqlx::migrate!("../../services/order/migrations");
@@ -30,14 +30,17 @@ impl Service {
     /// The chassis' tables that the service uses, and its own.
     fn migrator(self) -> Migrator {
         match self {
-            Self::Order => {
-                outbox::migrator(&[&outbox::MIGRATIONS, &coordination::MIGRATIONS, &ORDER])
-            }
-            Self::Inventory => outbox::migrator(&[&outbox::MIGRATIONS, &INVENTORY]),
+            Self::Order => with_scheduler(&ORDER),
+            Self::Inventory => with_scheduler(&INVENTORY),
             Self::Audit => outbox::migrator(&[&AUDIT]),
-            Self::LogIngest => outbox::migrator(&[&LOG_INGEST]),
+            Self::LogIngest => with_scheduler(&LOG_INGEST),
         }
     }
+}
+
+/// The service's own set behind those of the outbox, the fence and the scheduler.
+fn with_scheduler(own: &Migrator) -> Migrator {
+    outbox::migrator(&[&outbox::MIGRATIONS, &coordination::MIGRATIONS, &scheduler::MIGRATIONS, own])
 }
 
 /// Runs the migrations that are missing.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use millrace_http::RunningServer;
 use millrace_runtime::{Shutdown, Tasks};
+use millrace_scheduler::Schedules;
 use sqlx::PgPool;
 
 use crate::ShutdownSettings;
@@ -18,6 +19,7 @@ pub(crate) struct Parts {
     pub(crate) shutdown: Shutdown,
     pub(crate) stop: ShutdownSettings,
     pub(crate) pools: Vec<PgPool>,
+    pub(crate) schedules: Option<Schedules>,
 }
 
 /// A running service.
@@ -40,6 +42,12 @@ impl Application {
         self.0.server.admin_port()
     }
 
+    /// The service's scheduled tasks, for who drives them in this process instead of waiting for their time.
+    #[must_use]
+    pub fn schedules(&self) -> Option<&Schedules> {
+        self.0.schedules.as_ref()
+    }
+
     /// Ends when a port stopped answering by itself, which a service can't survive.
     pub async fn failed(&self) {
         self.0.server.ended().await;
@@ -47,14 +55,14 @@ impl Application {
 
     /// Stops in phases, each logged with its seconds. True when everything finished within its time.
     pub async fn stop(self) -> bool {
-        let Parts { server, tasks, shutdown, stop, pools } = self.0;
+        let Parts { server, tasks, shutdown, stop, pools, schedules: _ } = self.0;
         shutdown.request();
         // The budget starts when the drain delay is over.
         let ends = Instant::now() + stop.drain_delay + stop.budget;
         let left = || ends.saturating_duration_since(Instant::now()).max(PHASE_MIN);
         let requests = phase("requests", server.drain(stop.drain_delay, stop.budget)).await;
         shutdown.stop_workers();
-        let workers = phase("consumers, jobs and relay", async {
+        let workers = phase("consumers, scheduler and relay", async {
             let unfinished = tasks.wait(left()).await;
             if !unfinished.is_empty() {
                 tracing::warn!(tasks = unfinished.join(", "), "still running, left behind");

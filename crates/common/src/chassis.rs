@@ -5,7 +5,6 @@
 //! [`Chassis::serve`]: a service starts while PostgreSQL, Kafka or Redis are away, and says so.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::web::ServiceConfig;
 use millrace_coordination::{Leases, Redis, RedisSettings};
@@ -13,14 +12,16 @@ use millrace_http::{AuthSettings, Health, HttpSettings, Server, ServerParts, Ver
 use millrace_messaging::{
     Consumer, ConsumerHandle, DeadLetterStore, Handler, KafkaSettings, Producer, ProducerProfile,
 };
-use millrace_outbox::{DatabaseSettings, DeadLetters, Relay, RelaySettings, RelayWaker, upkeep};
+use millrace_outbox::{DatabaseSettings, DeadLetters, Relay, RelaySettings, RelayWaker};
 use millrace_request_log::{RequestLogSettings, request_log};
 use millrace_runtime::{CancellationToken, Clock, Shutdown, Tasks};
+use millrace_scheduler::{ChangeJournal, Schedules};
 use sqlx::PgPool;
 use utoipa::openapi::OpenApi;
 use uuid::Uuid;
 
 use crate::application::{Application, Parts};
+use crate::service_tasks::{self, Around, SchedulerStores, ServiceTasks};
 use crate::{ServiceSettings, ShutdownSettings};
 use crate::{admin, health};
 
@@ -57,6 +58,7 @@ pub struct Chassis {
     openapi: Option<OpenApi>,
     consumers: Vec<ConsumerHandle>,
     leases: Option<Leases>,
+    schedules: Option<Schedules>,
     pools: Vec<PgPool>,
 }
 
@@ -78,6 +80,7 @@ impl Chassis {
             openapi: None,
             consumers: Vec::new(),
             leases: None,
+            schedules: None,
             pools: Vec::new(),
         }
     }
@@ -100,7 +103,7 @@ impl Chassis {
         self.health.clone()
     }
 
-    /// The token that ends when consumers, jobs and the relay shall finish.
+    /// The token that ends when consumers, the scheduler and the relay shall finish.
     #[must_use]
     pub fn workers_stop(&self) -> CancellationToken {
         self.shutdown.workers()
@@ -118,8 +121,7 @@ impl Chassis {
         Ok(pool)
     }
 
-    /// Starts the relay of `pool`'s outbox, and the hourly upkeep of inbox and idempotency keys beside it. Wake the
-    /// relay after each commit that appended.
+    /// Starts the relay of `pool`'s outbox. Wake it after each commit that appended.
     pub fn relay(
         &mut self,
         pool: &PgPool,
@@ -130,7 +132,6 @@ impl Chassis {
         let waker = relay.waker();
         health::register_relay(&self.health, relay.health());
         let stop = self.shutdown.workers();
-        self.tasks.spawn("outbox-upkeep", upkeep::run(pool.clone(), stop.clone()));
         self.tasks.spawn("outbox-relay", relay.run(stop));
         waker
     }
@@ -177,19 +178,32 @@ impl Chassis {
         leases
     }
 
-    /// Runs `work` each `interval` until the workers' stop, the first time after one interval. A run that is
-    /// under way is finished; runs of one job never overlap.
-    pub fn job<F, Fut>(&mut self, name: &'static str, interval: Duration, mut work: F)
-    where
-        F: FnMut() -> Fut + Send + 'static,
-        Fut: Future<Output = ()> + Send + 'static,
-    {
-        let stop = self.shutdown.workers();
-        self.tasks.spawn(name, async move {
-            while stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
-                work().await;
-            }
-        });
+    /// Starts the service's scheduler with the tasks that this release declares, and `upkeep` beside them; each change
+    /// of one is told to `journal`. Operators see and change them at `/schedules`, which [`Chassis::serve`] adds to the
+    /// service's routes and to its description.
+    ///
+    /// # Errors
+    /// When a task makes no sense, or the consumer's client refuses its settings.
+    pub fn scheduler(
+        &mut self,
+        stores: SchedulerStores<'_>,
+        tasks: ServiceTasks,
+        journal: Arc<dyn ChangeJournal>,
+    ) -> Result<(), StartError> {
+        let leases = self.leases.clone();
+        let leases = leases.unwrap_or_else(|| self.leases(stores.redis, stores.pool));
+        let around = Around {
+            service: self.service,
+            tasks: self.tasks.clone(),
+            health: self.health.clone(),
+            stop: self.shutdown.workers(),
+            leases,
+            dead_letters: self.dead_letters(stores.pool, stores.relay),
+            journal,
+        };
+        let (consumer, schedules) = service_tasks::start(around, stores, tasks)?;
+        self.schedules = Some(schedules);
+        self.consume(stores.kafka, consumer)
     }
 
     /// Tokens of callers, checked by the settings' keys; without this, no route can ask for a caller.
@@ -236,11 +250,24 @@ impl Chassis {
     {
         health::register_consumers(&self.health, self.consumers.clone());
         health::register_tasks(&self.health, self.tasks.clone());
+        let schedules = self.schedules.clone();
+        let openapi = self.openapi.map(|mut document| {
+            if schedules.is_some() {
+                document.merge(crate::schedules::document());
+            }
+            document
+        });
+        let routes = move |config: &mut ServiceConfig| {
+            if let Some(schedules) = &schedules {
+                crate::schedules::routes(config, schedules.clone());
+            }
+            routes(config);
+        };
         let parts = ServerParts {
             health: self.health,
             verifier: self.verifier,
             request_log: self.request_log,
-            openapi: self.openapi,
+            openapi,
             admin: Some(admin::routes(self.consumers, self.leases)),
             clock: self.clock,
         };
@@ -254,6 +281,7 @@ impl Chassis {
             shutdown: self.shutdown,
             stop: self.stop,
             pools: self.pools,
+            schedules: self.schedules,
         }))
     }
 }

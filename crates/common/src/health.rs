@@ -5,6 +5,7 @@ use millrace_http::{Component, Health};
 use millrace_messaging::{ConsumerHandle, ConsumerHealth};
 use millrace_outbox::{DatabaseHealth, RelayHealth};
 use millrace_runtime::Tasks;
+use millrace_scheduler::{DispatcherHealth, Role};
 use sqlx::PgPool;
 
 /// `db`: without it no request can be answered, so it also decides readiness.
@@ -48,6 +49,33 @@ pub(crate) fn register_relay(health: &Health, relay: RelayHealth) {
                 .with("oldestSeconds", status.oldest.as_secs())
                 .with("heldAggregates", status.held_aggregates)
                 .with("setAside", status.set_aside)
+        }
+    });
+}
+
+/// `scheduler`: what this instance does about dispatching; DOWN when it should dispatch and can't.
+pub(crate) fn register_scheduler(health: &Health, dispatcher: DispatcherHealth) {
+    health.register("scheduler", move || {
+        let status = dispatcher.status();
+        async move {
+            let component = match (status.healthy(), status.role) {
+                (true, _) => Component::up(),
+                (false, Role::WithoutRedis) => {
+                    Component::down("Redis is away, nothing is dispatched until it is back")
+                }
+                (false, _) => Component::down("due tasks can't be dispatched"),
+            };
+            let role = match status.role {
+                Role::Standby => "standby",
+                Role::Leading => "leading",
+                Role::Unleased => "unleased",
+                Role::WithoutRedis => "withoutRedis",
+            };
+            let component = component.with("role", role);
+            match status.last_look {
+                Some(since) => component.with("lastLookSeconds", since.as_secs()),
+                None => component,
+            }
         }
     });
 }

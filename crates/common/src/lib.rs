@@ -6,6 +6,8 @@ mod chassis;
 pub mod codes;
 mod health;
 mod run;
+pub mod schedules;
+mod service_tasks;
 mod settings;
 
 /// What a service's binary allocates with: `#[global_allocator] static ALLOCATOR: Allocator = Allocator;`.
@@ -17,6 +19,7 @@ pub use mimalloc::MiMalloc as Allocator;
 pub use application::Application;
 pub use chassis::{Chassis, StartError};
 pub use run::{load_settings, run};
+pub use service_tasks::{SchedulerStores, ServiceTasks, TASKS_AT_ONCE, UPKEEP};
 pub use settings::{BaseSettings, SHUTDOWN_DEFAULTS, ServiceSettings, ShutdownSettings};
 
 pub use millrace_coordination as coordination;

@@ -17,6 +17,13 @@ pub const AUDIT_RECORD: ConsumerGroup = ConsumerGroup::from_static("audit.record
 /// Log-ingest stores request logs.
 pub const LOG_INGEST_STORE: ConsumerGroup = ConsumerGroup::from_static("log-ingest.store");
 
+/// The order service works on its scheduled tasks.
+pub const ORDER_TASKS: ConsumerGroup = ConsumerGroup::from_static("order.tasks");
+/// Inventory works on its scheduled tasks.
+pub const INVENTORY_TASKS: ConsumerGroup = ConsumerGroup::from_static("inventory.tasks");
+/// Log-ingest works on its scheduled tasks.
+pub const LOG_INGEST_TASKS: ConsumerGroup = ConsumerGroup::from_static("log-ingest.tasks");
+
 /// Every group with the topic it reads.
 pub const ALL: &[(ConsumerGroup, Topic)] = &[
     (INVENTORY_RESERVE, Topic::OrderEvents),
@@ -25,6 +32,9 @@ pub const ALL: &[(ConsumerGroup, Topic)] = &[
     (ORDER_PRODUCTS, Topic::ProductChanges),
     (AUDIT_RECORD, Topic::AuditTopic),
     (LOG_INGEST_STORE, Topic::RequestLogs),
+    (ORDER_TASKS, Topic::Tasks),
+    (INVENTORY_TASKS, Topic::Tasks),
+    (LOG_INGEST_TASKS, Topic::Tasks),
 ];
 
 /// The groups to which order doesn't matter: each of their records stands for itself. Only they have retry topics,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use millrace_common::envelope::Topic as _;
-use millrace_common::{coordination, outbox};
+use millrace_common::{coordination, outbox, scheduler};
 use millrace_contracts::groups;
 use millrace_contracts::topics::{Cleanup, Profile, all_specs};
 use millrace_testkit::api::{Api, Reply, failure_for, success_for};
@@ -253,12 +253,13 @@ fn topic_specs() -> Vec<TopicSpec> {
 }
 
 async fn databases(stack: &Stack) -> BTreeMap<&'static str, TestDatabase> {
-    let order = [&outbox::MIGRATIONS, &coordination::MIGRATIONS, &ORDER];
+    // The service's own behind those of the outbox, the fence and the scheduler.
+    let set = |own| [&outbox::MIGRATIONS, &coordination::MIGRATIONS, &scheduler::MIGRATIONS, own];
     BTreeMap::from([
-        ("order", stack.database("order", &order).await),
-        ("inventory", stack.database("inventory", &[&outbox::MIGRATIONS, &INVENTORY]).await),
+        ("order", stack.database("order", &set(&ORDER)).await),
+        ("inventory", stack.database("inventory", &set(&INVENTORY)).await),
         ("audit", stack.database("audit", &[&AUDIT]).await),
-        ("log-ingest", stack.database("logs", &[&LOGS]).await),
+        ("log-ingest", stack.database("logs", &set(&LOGS)).await),
     ])
 }
 
@@ -286,13 +287,18 @@ impl Wiring<'_> {
         environment.extend(database.map(|(key, value)| (key.replacen("X__", "", 1), value)));
         match name {
             "order" => {
-                environment.extend(self.redis());
+                environment.extend(self.redis(name));
                 environment.push(("ORDER__PAYMENT_SECRET".to_owned(), PAYMENT_SECRET.to_owned()));
                 environment.push(("ORDER__CURSOR_SECRET".to_owned(), CURSOR_SECRET.to_owned()));
             }
-            "audit" | "log-ingest" => {
+            "audit" => {
                 environment.push(("SEARCH__CURSOR_SECRET".to_owned(), CURSOR_SECRET.to_owned()));
             }
+            "log-ingest" => {
+                environment.extend(self.redis(name));
+                environment.push(("SEARCH__CURSOR_SECRET".to_owned(), CURSOR_SECRET.to_owned()));
+            }
+            "inventory" => environment.extend(self.redis(name)),
             _ => {}
         }
         environment.extend(self.wanted(name));
@@ -336,11 +342,12 @@ impl Wiring<'_> {
         environment.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
-    fn redis(&self) -> Vec<(String, String)> {
+    /// As in production each service has its own prefix.
+    fn redis(&self, service: &str) -> Vec<(String, String)> {
         vec![
             ("REDIS__PORT".to_owned(), self.stack.addresses().redis_port.to_string()),
             ("REDIS__HOST".to_owned(), "127.0.0.1".to_owned()),
-            ("REDIS__KEY_PREFIX".to_owned(), self.namespace.redis_prefix.clone()),
+            ("REDIS__KEY_PREFIX".to_owned(), format!("{}{service}:", self.namespace.redis_prefix)),
         ]
     }
 

@@ -6,6 +6,7 @@ pub(crate) mod apply_orders;
 pub(crate) mod find_products;
 mod journal;
 pub(crate) mod put_product;
+pub(crate) mod reconcile_stock;
 pub(crate) mod report_overdue;
 
 use millrace_common::outbox::{EncodeError, RelayWaker, StoreError};

@@ -2,19 +2,25 @@
 
 use std::time::Duration;
 
+use millrace_common::coordination::{self, RedisSettings};
 use millrace_common::http::{AUTH_DEFAULTS, AuthSettings, HTTP_DEFAULTS, HttpSettings};
 use millrace_common::messaging::{self, KafkaSettings};
 use millrace_common::outbox::{DATABASE_DEFAULTS, DatabaseSettings, RELAY_DEFAULTS, RelaySettings};
 use millrace_common::request_log::{self, RequestLogSettings};
 use millrace_common::runtime::settings::{Problems, Validate, duration};
+use millrace_common::scheduler::{self, SchedulerSettings, TaskSpec};
 use millrace_common::telemetry::{self, TelemetrySettings};
-use millrace_common::{BaseSettings, SHUTDOWN_DEFAULTS, ServiceSettings, ShutdownSettings};
+use millrace_common::{
+    BaseSettings, SHUTDOWN_DEFAULTS, ServiceSettings, ShutdownSettings, TASKS_AT_ONCE,
+};
 use serde::Deserialize;
 
-use crate::SERVICE;
+use crate::{SERVICE, tasks};
 
 /// The service's own section with every key, its default and what it means.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Everything that can be set; the keys are explained in the sections' default texts.
 #[derive(Debug, Clone, Deserialize)]
@@ -28,7 +34,9 @@ pub struct Settings {
     pub kafka: KafkaSettings,
     pub request_log: RequestLogSettings,
     pub database: DatabaseSettings,
+    pub redis: RedisSettings,
     pub outbox: RelaySettings,
+    pub scheduler: SchedulerSettings,
     pub inventory: InventorySettings,
 }
 
@@ -41,6 +49,7 @@ pub struct InventorySettings {
     pub overdue_after: Duration,
     #[serde(with = "duration")]
     pub overdue_interval: Duration,
+    pub reconcile_cron: String,
 }
 
 impl ServiceSettings for Settings {
@@ -54,7 +63,9 @@ impl ServiceSettings for Settings {
         messaging::DEFAULTS,
         request_log::DEFAULTS,
         DATABASE_DEFAULTS,
+        coordination::DEFAULTS,
         RELAY_DEFAULTS,
+        scheduler::DEFAULTS,
         DEFAULTS,
     ];
 
@@ -72,24 +83,29 @@ impl Validate for Settings {
         self.kafka.validate(problems);
         self.request_log.validate(problems);
         self.database.validate(problems);
+        self.redis.validate(problems);
         self.outbox.validate(problems);
-        let InventorySettings { overdue_after, overdue_interval } = self.inventory;
+        self.scheduler.validate(problems);
+        let InventorySettings { overdue_after, overdue_interval, .. } = self.inventory;
         problems.require(
             !overdue_after.is_zero(),
             "inventory.overdue_after",
             "must be longer than zero",
         );
         problems.require(
-            overdue_interval >= Duration::from_millis(10),
+            (Duration::from_secs(1)..=DAY).contains(&overdue_interval),
             "inventory.overdue_interval",
-            "must be at least 10ms",
+            "must be 1s to 1 day",
         );
-        // Requests need connections too: orders must not take all of them.
+        if let Err(refused) = TaskSpec::try_from_form(tasks::reconcile_form(&self.inventory)) {
+            problems.require(false, "inventory.reconcile_cron", refused.to_string());
+        }
+        // Requests need connections too: orders and tasks must not take all of them.
         let connections = usize::try_from(self.database.pool_max).unwrap_or(usize::MAX);
         problems.require(
-            self.kafka.concurrency < connections,
+            self.kafka.concurrency.saturating_add(TASKS_AT_ONCE) < connections,
             "kafka.concurrency",
-            "must be less than database.pool_max",
+            format!("must be more than {TASKS_AT_ONCE} less than database.pool_max"),
         );
     }
 }

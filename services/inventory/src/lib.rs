@@ -5,10 +5,10 @@ pub mod config;
 mod consumers;
 mod domain;
 mod http;
-mod jobs;
 mod metrics;
 pub mod startup;
 mod store;
+mod tasks;
 mod wire;
 
 pub use config::Settings;

@@ -14,6 +14,7 @@ pub(crate) struct Metrics {
     batch_events: Histogram,
     adjusted_pieces: IntCounterVec,
     overdue: IntCounter,
+    stock_differences: IntCounter,
 }
 
 impl Metrics {
@@ -37,6 +38,10 @@ impl Metrics {
             overdue: metrics::counter(
                 "inventory_reservations_overdue_total",
                 "holds reported as older than they should be",
+            ),
+            stock_differences: metrics::counter(
+                "inventory_stock_differences_total",
+                "products whose pieces didn't add up when stock was reconciled",
             ),
         }
     }
@@ -65,6 +70,10 @@ impl Metrics {
     pub(crate) fn adjusted(&self, change: i64) {
         let direction = if change > 0 { "loaded" } else { "taken_off" };
         self.adjusted_pieces.with_label_values(&[direction]).inc_by(change.unsigned_abs());
+    }
+
+    pub(crate) fn stock_differences(&self, count: usize) {
+        self.stock_differences.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     pub(crate) fn overdue(&self, count: usize) {

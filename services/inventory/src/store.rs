@@ -4,6 +4,7 @@
 //! sequence, so two batches wait for each other and never for one another in a ring.
 
 pub(crate) mod products;
+pub(crate) mod reconciliation;
 pub(crate) mod reservations;
 pub(crate) mod stock;
 

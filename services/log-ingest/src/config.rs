@@ -2,17 +2,22 @@
 
 use std::time::Duration;
 
+use millrace_common::coordination::{self, RedisSettings};
 use millrace_common::http::{AUTH_DEFAULTS, AuthSettings, HTTP_DEFAULTS, HttpSettings};
 use millrace_common::messaging::{self, KafkaSettings};
-use millrace_common::outbox::{DATABASE_DEFAULTS, DatabaseSettings};
+use millrace_common::outbox::{DATABASE_DEFAULTS, DatabaseSettings, RELAY_DEFAULTS, RelaySettings};
 use millrace_common::request_log::{self, RequestLogSettings};
 use millrace_common::runtime::settings::{Problems, Secret, Validate, duration};
+use millrace_common::scheduler::{self, SchedulerSettings};
 use millrace_common::telemetry::{self, TelemetrySettings};
 use millrace_common::{BaseSettings, SHUTDOWN_DEFAULTS, ServiceSettings, ShutdownSettings};
 use serde::Deserialize;
 
 /// A shorter secret could be found by trying.
 const CURSOR_SECRET_BYTES_MIN: usize = 32;
+
+/// Partitions are made a day ahead at least.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
@@ -25,6 +30,9 @@ pub struct Settings {
     pub(crate) kafka: KafkaSettings,
     pub(crate) request_log: RequestLogSettings,
     pub(crate) database: DatabaseSettings,
+    pub(crate) redis: RedisSettings,
+    pub(crate) outbox: RelaySettings,
+    pub(crate) scheduler: SchedulerSettings,
     pub(crate) ingest: IngestSettings,
     pub(crate) search: SearchSettings,
 }
@@ -52,9 +60,9 @@ impl IngestSettings {
             "must be at least two more than ingest.days_back",
         );
         problems.require(
-            self.upkeep_interval >= Duration::from_secs(1),
+            (Duration::from_secs(1)..=DAY).contains(&self.upkeep_interval),
             "ingest.upkeep_interval",
-            "must be at least 1s",
+            "must be 1s to 1 day",
         );
     }
 }
@@ -77,6 +85,9 @@ impl ServiceSettings for Settings {
         messaging::DEFAULTS,
         request_log::DEFAULTS,
         DATABASE_DEFAULTS,
+        coordination::DEFAULTS,
+        RELAY_DEFAULTS,
+        scheduler::DEFAULTS,
         include_str!("../config/default.toml"),
     ];
 
@@ -94,6 +105,9 @@ impl Validate for Settings {
         self.kafka.validate(problems);
         self.request_log.validate(problems);
         self.database.validate(problems);
+        self.redis.validate(problems);
+        self.outbox.validate(problems);
+        self.scheduler.validate(problems);
         self.ingest.validate(problems);
         problems.require(
             self.search.cursor_secret.expose().len() >= CURSOR_SECRET_BYTES_MIN,

@@ -3,13 +3,13 @@
 pub mod config;
 mod consumers;
 pub mod http;
-mod jobs;
 mod metrics;
+mod partition_upkeep;
 mod pipeline;
 mod search;
 pub mod startup;
 
 pub use config::Settings;
 
-/// The tables of the log database.
+/// The service's own tables of the log database; the chassis' come before them.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");

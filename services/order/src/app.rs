@@ -6,7 +6,7 @@
 
 pub(crate) mod cancel_order;
 mod decisions;
-pub(crate) mod expire_unpaid;
+pub(crate) mod expire_orders;
 pub(crate) mod keep_products;
 pub(crate) mod order_status;
 pub(crate) mod place_order;
@@ -22,6 +22,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use millrace_common::outbox::{EncodeError, RelayWaker, StoreError};
 use millrace_common::resilience::{Class, Classify};
 use millrace_common::runtime::Clock;
+use millrace_common::scheduler::RunError;
 use sqlx::{PgPool, Postgres, Transaction};
 
 pub(crate) use settle::{News, SettleError};
@@ -45,7 +46,9 @@ pub(crate) struct Rules {
     pub(crate) pay_within: TimeDelta,
     /// How long the reply to an idempotency key is kept.
     pub(crate) reply_ttl: Duration,
-    /// Most orders that one transaction of the expiry job cancels.
+    /// How long inventory has to answer.
+    pub(crate) placed_limit: TimeDelta,
+    /// Most orders that one transaction of the expiry cancels.
     pub(crate) expiry_batch: u32,
 }
 
@@ -87,6 +90,9 @@ pub(crate) enum Failure {
     Store(#[from] StoreError),
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// The work of a task was somebody else's by then.
+    #[error(transparent)]
+    Run(#[from] RunError),
     /// Can't happen under the row locks; if it does, deciding again from the new state is right.
     #[error("{changed} orders were decided and {written} of them written")]
     LostUpdate { changed: usize, written: u64 },
@@ -103,6 +109,7 @@ impl Classify for Failure {
         match self {
             Self::Store(error) => error.class(),
             Self::Encode(error) => error.class(),
+            Self::Run(error) => error.class(),
             Self::LostUpdate { .. } => Class::Transient,
         }
     }

@@ -9,8 +9,11 @@ use millrace_common::messaging::{self, KafkaSettings};
 use millrace_common::outbox::{DATABASE_DEFAULTS, DatabaseSettings, RELAY_DEFAULTS, RelaySettings};
 use millrace_common::request_log::{self, RequestLogSettings};
 use millrace_common::runtime::settings::{Problems, Secret, Validate, duration};
+use millrace_common::scheduler::{self, SchedulerSettings};
 use millrace_common::telemetry::{self, TelemetrySettings};
-use millrace_common::{BaseSettings, SHUTDOWN_DEFAULTS, ServiceSettings, ShutdownSettings};
+use millrace_common::{
+    BaseSettings, SHUTDOWN_DEFAULTS, ServiceSettings, ShutdownSettings, TASKS_AT_ONCE,
+};
 use serde::Deserialize;
 
 use crate::app::Rules;
@@ -42,6 +45,8 @@ pub struct Settings {
     pub redis: RedisSettings,
     /// `[outbox]`
     pub outbox: RelaySettings,
+    /// `[scheduler]`
+    pub scheduler: SchedulerSettings,
     /// `[request_log]`
     pub request_log: RequestLogSettings,
     /// `[order]`
@@ -57,6 +62,8 @@ pub struct OrderSettings {
     pub pay_within: Duration,
     #[serde(with = "duration")]
     pub expiry_interval: Duration,
+    #[serde(with = "duration")]
+    pub placed_limit: Duration,
     pub expiry_batch: u32,
     pub payment_secret: Secret,
     #[serde(with = "duration")]
@@ -70,13 +77,15 @@ impl OrderSettings {
     fn validate(&self, problems: &mut Problems) {
         for (key, span, longest) in [
             ("pay_within", self.pay_within, 30 * DAY),
-            ("expiry_interval", self.expiry_interval, DAY),
+            ("placed_limit", self.placed_limit, 30 * DAY),
             ("idempotency_retention", self.idempotency_retention, 30 * DAY),
         ] {
             let sane = span >= Duration::from_millis(1) && span <= longest;
             let days = longest.as_secs() / DAY.as_secs();
             problems.require(sane, format!("order.{key}"), format!("must be 1ms to {days} day(s)"));
         }
+        let interval_is_sane = (Duration::from_secs(1)..=DAY).contains(&self.expiry_interval);
+        problems.require(interval_is_sane, "order.expiry_interval", "must be 1s to 1 day");
         // The window is what a stolen callback may be replayed in.
         let window_is_sane = (1..=3600).contains(&self.payment_window.as_secs());
         problems.require(window_is_sane, "order.payment_window", "must be 1s to 1h");
@@ -94,6 +103,7 @@ impl OrderSettings {
     pub(crate) fn rules(&self) -> Rules {
         Rules {
             pay_within: TimeDelta::from_std(self.pay_within).unwrap_or(TimeDelta::MAX),
+            placed_limit: TimeDelta::from_std(self.placed_limit).unwrap_or(TimeDelta::MAX),
             reply_ttl: self.idempotency_retention,
             expiry_batch: self.expiry_batch,
         }
@@ -110,14 +120,15 @@ impl Validate for Settings {
         self.kafka.validate(problems);
         self.redis.validate(problems);
         self.outbox.validate(problems);
+        self.scheduler.validate(problems);
         self.request_log.validate(problems);
         self.order.validate(problems);
-        // Requests need connections too: the three consumers must not take all of them.
+        // Requests need connections too: the consumers must not take all of them.
         let connections = usize::try_from(self.database.pool_max).unwrap_or(usize::MAX);
         problems.require(
-            self.kafka.concurrency.saturating_mul(3) < connections,
+            self.kafka.concurrency.saturating_mul(3).saturating_add(TASKS_AT_ONCE) < connections,
             "kafka.concurrency",
-            "must be less than a third of database.pool_max, because there are three consumers",
+            format!("three times this and {TASKS_AT_ONCE} must be less than database.pool_max"),
         );
     }
 }
@@ -134,6 +145,7 @@ impl ServiceSettings for Settings {
         messaging::DEFAULTS,
         coordination::DEFAULTS,
         RELAY_DEFAULTS,
+        scheduler::DEFAULTS,
         request_log::DEFAULTS,
         ORDER_DEFAULTS,
     ];

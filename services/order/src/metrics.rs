@@ -2,9 +2,7 @@
 
 use std::sync::LazyLock;
 
-use millrace_common::telemetry::metrics::{
-    IntCounter, IntCounterVec, IntGauge, counter, counter_vec, gauge,
-};
+use millrace_common::telemetry::metrics::{IntCounter, IntCounterVec, counter, counter_vec};
 
 use crate::domain::{CancelReason, OrderStatus};
 
@@ -36,15 +34,6 @@ static RESERVATION_NOTES: LazyLock<IntCounterVec> = LazyLock::new(|| {
         &["kind"],
     )
 });
-static EXPIRY_RUNS: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    counter_vec(
-        "order_expiry_runs_total",
-        "Runs of the expiry job: leased, unleased (Redis is away), idle (another instance has the lease), fenced, failed.",
-        &["outcome"],
-    )
-});
-static EXPIRY_WITHOUT_LEASE: LazyLock<IntGauge> =
-    LazyLock::new(|| gauge("order_expiry_without_lease", "1 while orders expire without a lease."));
 
 /// Orders that came into a status.
 pub(crate) fn orders_reached(statuses: &[OrderStatus]) {
@@ -77,14 +66,4 @@ pub(crate) fn reply_replayed() {
 /// An inventory event that changes no order.
 pub(crate) fn reservation_noted(kind: &str) {
     RESERVATION_NOTES.with_label_values(&[kind]).inc();
-}
-
-/// One run of the expiry job.
-pub(crate) fn expiry_run(outcome: &str) {
-    EXPIRY_RUNS.with_label_values(&[outcome]).inc();
-}
-
-/// Whether the expiry job works without a lease.
-pub(crate) fn expiry_without_lease(without: bool) {
-    EXPIRY_WITHOUT_LEASE.set(i64::from(without));
 }

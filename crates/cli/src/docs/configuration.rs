@@ -1,10 +1,10 @@
 //! docs/configuration.md: every setting, read out of the commented defaults that the services compile in.
 
-use millrace_common::{coordination, http, messaging, outbox, request_log, telemetry};
+use millrace_common::{coordination, http, messaging, outbox, request_log, scheduler, telemetry};
 use toml_edit::{DocumentMut, Item, Table, Value};
 
 /// Sections that several services share, each in the crate that reads it.
-const SHARED: [&str; 9] = [
+const SHARED: [&str; 10] = [
     http::HTTP_DEFAULTS,
     http::AUTH_DEFAULTS,
     telemetry::DEFAULTS,
@@ -14,6 +14,7 @@ const SHARED: [&str; 9] = [
     messaging::DEFAULTS,
     request_log::DEFAULTS,
     coordination::DEFAULTS,
+    scheduler::DEFAULTS,
 ];
 
 /// Each service's prefix and own defaults.

@@ -4,3 +4,4 @@
 mod consumers;
 mod harness;
 mod leases;
+mod schedules;

@@ -27,6 +27,24 @@ pub struct AuditRecorded {
     pub detail: std::collections::BTreeMap<String, String>,
 }
 
+impl AuditEvent {
+    /// The record of a change of one of `service`'s scheduled tasks: `task.made`, `task.paused` and so on. A task's name
+    /// means something within its service only.
+    #[must_use]
+    pub fn task_changed(
+        context: &MessageContext,
+        service: &str,
+        action: &str,
+        task: &str,
+        detail: std::collections::BTreeMap<String, String>,
+    ) -> Self {
+        let id = format!("{service}/{task}");
+        let resource: (&str, &dyn std::fmt::Display) = ("task", &id);
+        let audited = AuditRecorded::of(context, service, action, resource, AuditOutcome::Done);
+        Self::Recorded(AuditRecorded { detail, ..audited })
+    }
+}
+
 /// How an audited step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -74,5 +92,27 @@ impl AuditRecorded {
     pub fn with(mut self, key: &str, value: impl std::fmt::Display) -> Self {
         self.detail.insert(key.to_owned(), value.to_string());
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_a_task_names_who_did_it_and_the_service_that_has_the_task() {
+        let by = |actor: Option<&str>| {
+            let context =
+                MessageContext { actor: actor.map(str::to_owned), ..MessageContext::default() };
+            let detail = [("version".to_owned(), "2".to_owned())].into();
+            let AuditEvent::Recorded(record) =
+                AuditEvent::task_changed(&context, "order", "task.paused", "upkeep", detail);
+            record
+        };
+        let record = by(Some("ann"));
+        assert_eq!((record.actor.as_str(), record.action.as_str()), ("ann", "task.paused"));
+        assert_eq!(record.resource, "task/order/upkeep");
+        assert_eq!((record.outcome, record.detail["version"].as_str()), (AuditOutcome::Done, "2"));
+        assert_eq!(by(None).actor, "service:order", "a release did it");
     }
 }

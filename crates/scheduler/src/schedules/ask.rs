@@ -76,7 +76,8 @@ impl Schedules {
             return Err(ScheduleError::Limit);
         }
         let (mut transaction, row, at) = self.asked(id).await?;
-        if from > to || to > at {
+        // The time is cut to milliseconds, and what a caller just read from the same clock may not be.
+        if from > to || to.timestamp_millis() > at.timestamp_millis() {
             return Err(ScheduleError::Range);
         }
         let spec = spec_of(&row)?;

@@ -135,7 +135,9 @@ fn refused(what: &str, reply: &Reply, status: u16) {
 
 async fn nothing_happened(system: &System) {
     let written: i64 = sqlx::query_scalar(
-        "select (select count(*) from orders) + (select count(*) from outbox) + (select count(*) from idempotency)",
+        // What the scheduler sends comes by the clock, not by a request.
+        "select (select count(*) from orders) + (select count(*) from idempotency)
+             + (select count(*) from outbox where aggregatetype <> 'task' and aggregateid not like 'task/%')",
     )
     .fetch_one(&system.database("order"))
     .await

@@ -8,7 +8,7 @@ async fn two_instances_expire_each_order_once() {
         two_order_instances: true,
         settings: vec![
             ("order", "ORDER__PAY_WITHIN", "300ms".to_owned()),
-            ("order", "ORDER__EXPIRY_INTERVAL", "100ms".to_owned()),
+            ("order", "ORDER__EXPIRY_INTERVAL", "1s".to_owned()),
         ],
         ..Start::default()
     })

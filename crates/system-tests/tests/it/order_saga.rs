@@ -107,7 +107,7 @@ async fn an_unpaid_order_expires_and_its_stock_is_free_again() {
     let system = System::start_with(Start {
         settings: vec![
             ("order", "ORDER__PAY_WITHIN", "200ms".to_owned()),
-            ("order", "ORDER__EXPIRY_INTERVAL", "200ms".to_owned()),
+            ("order", "ORDER__EXPIRY_INTERVAL", "1s".to_owned()),
         ],
         ..Start::default()
     })

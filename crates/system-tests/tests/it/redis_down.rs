@@ -9,7 +9,9 @@ async fn without_redis_orders_flow_and_unpaid_ones_expire() {
         stack: Some(Stack::private().await.unwrap()),
         settings: vec![
             ("order", "ORDER__PAY_WITHIN", "1s".to_owned()),
-            ("order", "ORDER__EXPIRY_INTERVAL", "300ms".to_owned()),
+            ("order", "ORDER__EXPIRY_INTERVAL", "1s".to_owned()),
+            // How long the service waits for Redis before it dispatches without.
+            ("order", "SCHEDULER__LEASE_TTL", "1s".to_owned()),
         ],
         ..Start::default()
     })

@@ -3,42 +3,49 @@
 
 use std::time::Duration;
 
-use millrace_common::envelope::MessageContext;
-use millrace_common::outbox::append;
-use millrace_common::telemetry::current_trace;
+use millrace_common::outbox::{StoreError, append};
+use millrace_common::scheduler::{TaskError, TaskRun};
 
-use super::journal::Journal;
-use super::{App, Failure};
+use super::App;
+use super::journal::{Journal, own_context};
 use crate::store::reservations::reservations_report_overdue;
 use crate::wire;
 
-/// Tells at most `rows_max` of them; returns how many. Call it again while it returns `rows_max`.
+/// Holds told in one transaction; a long backlog is told in several.
+const ROWS_MAX: u32 = 200;
+
+/// Tells all that are overdue now, and ends the occurrence with the last of them; returns how many.
 pub(crate) async fn report_overdue(
     app: &App,
     overdue_after: Duration,
-    rows_max: u32,
-) -> Result<usize, Failure> {
-    let now = app.clock.now();
-    let held_before = now - overdue_after;
-    let mut transaction = app.pool.begin().await?;
-    let overdue = reservations_report_overdue(&mut transaction, held_before, now, rows_max).await?;
-    if overdue.is_empty() {
-        return Ok(0);
+    run: &TaskRun,
+) -> Result<usize, TaskError> {
+    let context = own_context();
+    let mut told = 0;
+    loop {
+        let now = app.clock.now();
+        let held_before = now - overdue_after;
+        let mut transaction = run.begin().await?;
+        let overdue =
+            reservations_report_overdue(&mut transaction, held_before, now, ROWS_MAX).await?;
+        let mut journal = Journal::new(&app.clock);
+        for row in &overdue {
+            journal.event(&wire::overdue_of(row.order_id, row.held_at), &context)?;
+        }
+        append(&mut transaction, journal.records()).await.map_err(StoreError)?;
+        let full = overdue.len() == ROWS_MAX as usize;
+        if full {
+            transaction.commit().await?;
+        } else {
+            run.finish(transaction).await?;
+        }
+        if !overdue.is_empty() {
+            app.relay.wake();
+            app.metrics.overdue(overdue.len());
+        }
+        told += overdue.len();
+        if !full {
+            return Ok(told);
+        }
     }
-    let trace = current_trace();
-    // Nobody asked for it, so there is no actor; the trace is the job's own.
-    let context = MessageContext {
-        correlation_id: trace.trace_id().map(str::to_owned),
-        trace,
-        ..MessageContext::default()
-    };
-    let mut journal = Journal::new(&app.clock);
-    for row in &overdue {
-        journal.event(&wire::overdue_of(row.order_id, row.held_at), &context)?;
-    }
-    append(&mut transaction, journal.records()).await?;
-    transaction.commit().await?;
-    app.relay.wake();
-    app.metrics.overdue(overdue.len());
-    Ok(overdue.len())
 }

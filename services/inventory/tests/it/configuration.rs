@@ -30,6 +30,8 @@ fn a_start_with_bad_settings_lists_them_all_and_exits_with_78() {
         ("INVENTORY__HTTP__PORT", "eighty"),
         ("INVENTORY__INVENTORY__OVERDUE_AFTER", "0s"),
         ("INVENTORY__INVENTORY__OVERDUE_INTERVAL", "1ms"),
+        ("INVENTORY__INVENTORY__RECONCILE_CRON", "0 3 30 2 *"),
+        ("INVENTORY__SCHEDULER__BATCH", "0"),
         ("INVENTORY__KAFKA__CONCURRENCY", "10"),
         ("INVENTORY__INVENTORY__OVERDUE_AFTR", "1h"),
     ];
@@ -45,6 +47,8 @@ fn a_start_with_bad_settings_lists_them_all_and_exits_with_78() {
         "http.port",
         "inventory.overdue_after",
         "inventory.overdue_interval",
+        "inventory.reconcile_cron",
+        "scheduler.batch",
         "kafka.concurrency",
         "inventory.overdue_aftr",
     ] {

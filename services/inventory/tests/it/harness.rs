@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use millrace_common::envelope::{Envelope, MessageContext, TraceContext};
 use millrace_common::messaging::{Producer, ProducerProfile};
+use millrace_common::scheduler::{self, ScheduleError, TaskId};
 use millrace_common::telemetry::{LogCapture, init_for_tests};
-use millrace_common::{Application, load_settings, outbox};
+use millrace_common::{Application, coordination, load_settings, outbox};
 use millrace_contracts::events::{
     CancelReason, OrderCancelled, OrderConfirmed, OrderEvent, OrderLine, OrderPlaced,
 };
@@ -26,6 +27,9 @@ use uuid::Uuid;
 
 /// Long enough for a busy machine; a test that waits it out has failed.
 pub(crate) const SOON: Duration = Duration::from_secs(15);
+
+/// The beginning of SKUs whose stock a test makes wrong.
+pub(crate) const OFF: &str = "OFF-BALANCE";
 
 const DEAD_LETTERS: &str = "order-events.inventory.reserve.dlt";
 
@@ -71,7 +75,9 @@ pub(crate) async fn spawn_app() -> TestApp<'static> {
 pub(crate) async fn spawn_app_with(stack: &Stack, wish: Wish) -> TestApp<'_> {
     let logs = init_for_tests(SERVICE, "").log_lines();
     let names = stack.namespace();
-    let database = stack.database(SERVICE, &[&outbox::MIGRATIONS, &MIGRATIONS]).await;
+    let sets =
+        [&outbox::MIGRATIONS, &coordination::MIGRATIONS, &scheduler::MIGRATIONS, &MIGRATIONS];
+    let database = stack.database(SERVICE, &sets).await;
     let specs: Vec<TopicSpec> = all_specs()
         .iter()
         .map(|spec| TopicSpec::new(spec.name.to_string(), wish.partitions))
@@ -127,6 +133,9 @@ fn settings(
     set("KAFKA__BROKERS", &stack.brokers());
     set("KAFKA__TOPIC_PREFIX", &names.topic_prefix);
     set("KAFKA__GROUP_SUFFIX", &names.group_suffix);
+    set("REDIS__HOST", "127.0.0.1");
+    set("REDIS__PORT", &stack.addresses().redis_port.to_string());
+    set("REDIS__KEY_PREFIX", &names.redis_prefix);
     for (key, value) in &wish.settings {
         set(key, value);
     }
@@ -138,6 +147,35 @@ impl TestApp<'_> {
     pub(crate) fn base(&self) -> String {
         let application = self.application.as_ref().expect("the service runs");
         format!("http://127.0.0.1:{}", application.port())
+    }
+
+    /// Asks for a run of a task and waits until it is done.
+    pub(crate) async fn run_task(&self, name: &str) {
+        let id = TaskId::parse(name).expect("a task's name");
+        let application = self.application.as_ref().expect("the service runs");
+        let schedules = application.schedules().expect("the service has tasks");
+        wait_until(&format!("task {name} is done"), SOON, || async {
+            // It is declared once the database is there, and left out while it is at work.
+            let instant = match schedules.trigger(&id, "test").await {
+                Ok(instant) => instant,
+                Err(error @ ScheduleError::Unknown { .. }) => return Err(error.to_string()),
+                Err(error) => panic!("{error}"),
+            };
+            let state: String = wait_until("its end", SOON, || async {
+                sqlx::query_scalar(
+                    "select state from task_occurrence \
+                     where task = $1 and instant = $2 and ended_at is not null",
+                )
+                .bind(name)
+                .bind(instant)
+                .fetch_optional(&self.owner)
+                .await
+                .expect("the occurrence can be read")
+            })
+            .await;
+            if state == "done" { Ok(()) } else { Err(state) }
+        })
+        .await;
     }
 
     /// A product with that many free pieces.
@@ -248,6 +286,11 @@ impl TestApp<'_> {
         sqlx::query_scalar(query).fetch_one(&self.owner).await.expect("a count")
     }
 
+    /// How many ERROR lines of this test program have the text.
+    pub(crate) fn error_lines(&self, text: &str) -> usize {
+        self.logs.lines_at("ERROR").iter().filter(|line| line.contains(text)).count()
+    }
+
     /// Stops the service and checks what must hold after every test.
     pub(crate) async fn finish(mut self) {
         self.wait_for_empty_outbox().await;
@@ -259,9 +302,10 @@ impl TestApp<'_> {
         let application = self.application.take().expect("the service runs");
         assert!(application.stop().await, "the service stops within its budget");
         let errors: Vec<String> = self.logs.lines_at("ERROR");
-        // Tests of one program share the log; a dead letter is an error line of its own by design.
-        let unexpected: Vec<&String> =
-            errors.iter().filter(|line| !line.contains("dead-letter")).collect();
+        // Tests of one program share the log; a dead letter is an error line of its own by design, and so is stock that
+        // doesn't add up.
+        let meant = |line: &str| line.contains("dead-letter") || line.contains(OFF);
+        let unexpected: Vec<&String> = errors.iter().filter(|line| !meant(line)).collect();
         assert!(unexpected.is_empty(), "unexpected ERROR lines: {unexpected:#?}");
     }
 }

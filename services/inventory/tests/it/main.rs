@@ -9,6 +9,7 @@ mod no_oversell;
 mod openapi;
 mod overdue;
 mod products;
+mod reconcile;
 mod redelivery;
 mod reserve;
 mod schema;

@@ -7,8 +7,7 @@ use crate::harness::{SOON, Wish, confirmed, placed, spawn_app_with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_that_is_too_old_is_told_once_and_never_let_go() {
-    let settings =
-        vec![("INVENTORY__OVERDUE_AFTER", "1ms"), ("INVENTORY__OVERDUE_INTERVAL", "20ms")];
+    let settings = vec![("INVENTORY__OVERDUE_AFTER", "1ms"), ("INVENTORY__OVERDUE_INTERVAL", "1s")];
     let app = spawn_app_with(Stack::shared().await, Wish { settings, ..Wish::default() }).await;
     app.stock_up("A", 10).await;
     let told = |order: Uuid| {

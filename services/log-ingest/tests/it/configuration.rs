@@ -6,7 +6,8 @@ use millrace_common::load_settings;
 use millrace_log_ingest::Settings;
 use millrace_testkit::process::Process;
 
-const WRONG: [(&str, &str); 8] = [
+const WRONG: [(&str, &str); 9] = [
+    ("LOG_INGEST__SCHEDULER__BATCH", "0"),
     ("LOG_INGEST__HTTP__PORT", "eighty"),
     ("LOG_INGEST__DATABASE__POOL_MAX", "0"),
     ("LOG_INGEST__KAFKA__COMMIT_INTERVAL", "1"),
@@ -16,13 +17,14 @@ const WRONG: [(&str, &str); 8] = [
     ("LOG_INGEST__SEARCH__CURSOR_SECRET", "short"),
     ("LOG_INGEST__SEARCH__CURSOR_SECRETS", "a"),
 ];
-const NAMED: [&str; 8] = [
+const NAMED: [&str; 9] = [
     "http.port",
     "database.pool_max",
     "kafka.commit_interval",
     "ingest.days_back",
     "ingest.retention_days",
     "ingest.upkeep_interval",
+    "scheduler.batch",
     "search.cursor_secret:",
     "search.cursor_secrets:",
 ];

@@ -8,7 +8,7 @@ use millrace_common::request_log::{RequestLogEvent, RequestLogged};
 use millrace_common::runtime::Clock;
 use millrace_common::runtime::settings::{Layers, Problems, Validate, load};
 use millrace_common::telemetry::{self, TelemetryGuard};
-use millrace_common::{Application, load_settings};
+use millrace_common::{Application, coordination, load_settings, outbox, scheduler};
 use millrace_contracts::{Topic, groups};
 use millrace_log_ingest::{MIGRATIONS, Settings, startup};
 use millrace_testkit::records::RawRecord;
@@ -76,11 +76,18 @@ pub(crate) async fn spawn_app_with(overrides: &[(&str, &str)]) -> TestApp {
     let (namespace, keys) = (stack.namespace(), tempfile::tempdir().unwrap());
     let jwks = keys.path().join("jwks.json");
     Issuer::shared().write_jwks(&jwks).unwrap();
-    let database = stack.database("logs", &[&MIGRATIONS]).await;
-    let names = [
+    let sets =
+        [&outbox::MIGRATIONS, &coordination::MIGRATIONS, &scheduler::MIGRATIONS, &MIGRATIONS];
+    let database = stack.database("logs", &sets).await;
+    let names: Vec<String> = [
         TOPIC.topic_name().to_string(),
         TOPIC.topic_name().dead_letter(groups::LOG_INGEST_STORE).to_string(),
-    ];
+        Topic::Tasks.topic_name().to_string(),
+        Topic::Tasks.topic_name().dead_letter(groups::LOG_INGEST_TASKS).to_string(),
+        // Changes of tasks are audited.
+        Topic::AuditTopic.topic_name().to_string(),
+    ]
+    .into();
     let specs: Vec<TopicSpec> = names.iter().map(|name| TopicSpec::new(name, 2)).collect();
     let topics = stack.topics(&namespace, &specs).await;
     let mut environment = database.env("LOG_INGEST");
@@ -96,6 +103,9 @@ pub(crate) async fn spawn_app_with(overrides: &[(&str, &str)]) -> TestApp {
         ("KAFKA__BROKERS", &stack.brokers()),
         ("KAFKA__TOPIC_PREFIX", &namespace.topic_prefix),
         ("KAFKA__GROUP_SUFFIX", &namespace.group_suffix),
+        ("REDIS__HOST", "127.0.0.1"),
+        ("REDIS__PORT", &stack.addresses().redis_port.to_string()),
+        ("REDIS__KEY_PREFIX", &namespace.redis_prefix),
         ("SEARCH__CURSOR_SECRET", "a secret of the tests, 32 bytes or more"),
     ]
     .iter()

@@ -77,6 +77,17 @@ async fn upkeep_makes_tomorrow_and_drops_what_is_past_the_retention() {
         .await
         .unwrap();
     wait_partitions(&app, &[kept, today, tomorrow]).await;
+    // By an occurrence of the task, that is, and not only by the start.
+    wait_until("a run of the task", PATIENCE, || async {
+        let done: i64 = sqlx::query_scalar(
+            "select count(*) from task_occurrence where task = 'partition-upkeep' and state = 'done'",
+        )
+        .fetch_one(&app.database.app_pool())
+        .await
+        .unwrap();
+        done > 0
+    })
+    .await;
     app.finish(0).await;
 }
 

@@ -36,6 +36,27 @@ struct Held {
     stored_version: i64,
 }
 
+/// What must be made known of decisions once they are committed.
+#[must_use]
+pub(crate) struct Decided {
+    told: bool,
+    reached: Vec<OrderStatus>,
+    refunds: u64,
+    payments_refused: u64,
+}
+
+impl Decided {
+    /// Wakes the relay and counts.
+    pub(crate) fn committed(self, app: &App) {
+        if self.told {
+            app.wake_relay();
+        }
+        metrics::orders_reached(&self.reached);
+        metrics::refunds_due(self.refunds);
+        metrics::payments_refused(self.payments_refused);
+    }
+}
+
 /// Where and on whose behalf something was decided, and the name it is audited under.
 #[derive(Clone, Copy)]
 pub(crate) struct Step<'a> {
@@ -128,6 +149,15 @@ impl<'a> Decisions<'a> {
         self,
         mut transaction: Transaction<'_, Postgres>,
     ) -> Result<(), Failure> {
+        let app = self.app;
+        let decided = self.write(&mut transaction).await?;
+        transaction.commit().await?;
+        decided.committed(app);
+        Ok(())
+    }
+
+    /// Writes everything into the caller's transaction, who says when that is committed.
+    pub(crate) async fn write(self, transaction: &mut PgConnection) -> Result<Decided, Failure> {
         let changed: Vec<(&Order, i64)> = self
             .orders
             .values()
@@ -135,22 +165,20 @@ impl<'a> Decisions<'a> {
             .map(|held| (&held.order, held.stored_version))
             .collect();
         if !changed.is_empty() {
-            let written = orders::orders_update(&mut transaction, &changed, self.app.now()).await?;
+            let written = orders::orders_update(transaction, &changed, self.app.now()).await?;
             if written != changed.len() as u64 {
                 return Err(Failure::LostUpdate { changed: changed.len(), written });
             }
             let orders: Vec<&Order> = changed.iter().map(|(order, _)| *order).collect();
-            payments::payments_write(&mut transaction, &orders).await?;
+            payments::payments_write(transaction, &orders).await?;
         }
-        append(&mut transaction, &self.records).await?;
-        transaction.commit().await?;
-        if !self.records.is_empty() {
-            self.app.wake_relay();
-        }
-        metrics::orders_reached(&self.reached);
-        metrics::refunds_due(self.refunds);
-        metrics::payments_refused(self.payments_refused);
-        Ok(())
+        append(transaction, &self.records).await?;
+        Ok(Decided {
+            told: !self.records.is_empty(),
+            reached: self.reached,
+            refunds: self.refunds,
+            payments_refused: self.payments_refused,
+        })
     }
 
     fn audit(

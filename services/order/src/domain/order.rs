@@ -174,9 +174,18 @@ impl Order {
     }
 
     /// Nobody paid in time.
-    pub(crate) fn expire(&self, now: DateTime<Utc>) -> Transition {
+    pub(crate) fn expire_unpaid(&self, now: DateTime<Utc>) -> Transition {
         let due = self.status == OrderStatus::AwaitingPayment
             && self.pay_until.is_some_and(|pay_until| pay_until <= now);
+        self.expire_if(due)
+    }
+
+    /// Inventory did not answer in time. Should it have held the stock, it learns from `order.cancelled` to let go.
+    pub(crate) fn expire_placed(&self, now: DateTime<Utc>, limit: TimeDelta) -> Transition {
+        self.expire_if(self.status == OrderStatus::Placed && self.placed_at <= now - limit)
+    }
+
+    fn expire_if(&self, due: bool) -> Transition {
         if due {
             self.change(|draft| draft.cancel(CancelReason::Expired))
         } else {

@@ -212,9 +212,31 @@ fn only_an_unpaid_order_whose_time_is_over_expires() {
             | OrderStatus::Rejected
             | OrderStatus::Cancelled(_) => "=",
         };
-        assert_eq!(told(Ok::<_, ()>(order(status).expire(at(60)))), expected, "{status:?}");
-        assert_eq!(told(Ok::<_, ()>(order(status).expire(at(59)))), "=", "{status:?}");
+        assert_eq!(told(Ok::<_, ()>(order(status).expire_unpaid(at(60)))), expected, "{status:?}");
+        assert_eq!(told(Ok::<_, ()>(order(status).expire_unpaid(at(59)))), "=", "{status:?}");
     }
+}
+
+#[test]
+fn only_an_order_that_inventory_never_answered_expires_as_placed_and_its_early_payment_goes_back() {
+    let limit = TimeDelta::seconds(60);
+    for status in ALL {
+        let expected = match status {
+            OrderStatus::Placed => "cancelled expired +cancelled",
+            OrderStatus::AwaitingPayment
+            | OrderStatus::Confirmed
+            | OrderStatus::Rejected
+            | OrderStatus::Cancelled(_) => "=",
+        };
+        let expire = |now| told(Ok::<_, ()>(order(status).expire_placed(now, limit)));
+        assert_eq!(expire(at(60)), expected, "{status:?}");
+        assert_eq!(expire(at(59)), "=", "{status:?}");
+    }
+    let paid = after(order(OrderStatus::Placed).settle_payment(&success("p", DUE, "EUR")));
+    let expired = Ok::<_, ()>(paid.expire_placed(at(60), limit));
+    assert_eq!(told(expired.clone()), "cancelled expired +cancelled +refund_due");
+    let late = after(expired).settle_reservation(&ReservationOutcome::Held, at(61), limit);
+    assert_eq!(told(late), "=", "inventory's answer comes too late");
 }
 
 fn product(sku: &str, price_minor: i64, currency: &str, sellable: bool) -> (Sku, Product) {

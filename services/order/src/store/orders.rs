@@ -89,6 +89,27 @@ pub(crate) async fn orders_unpaid_lock(
     with_payments(conn, rows).await
 }
 
+/// Locks at most `rows_max` orders that were placed by then and still wait for inventory, those that wait longest
+/// first. Rows that somebody else has locked are passed over.
+pub(crate) async fn orders_placed_lock(
+    conn: &mut PgConnection,
+    placed_by: DateTime<Utc>,
+    rows_max: u32,
+) -> Result<Vec<Order>, sqlx::Error> {
+    let rows: Vec<OrderRow> = sqlx::query_as(
+        "select id, customer_id, tenant, status, reason, currency, total_minor, placed_at, pay_until,
+                payment_id, version
+         from orders where status = 'placed' and placed_at <= $1
+         order by placed_at limit $2 for update skip locked",
+    )
+    .bind(placed_by)
+    .bind(i64::from(rows_max))
+    .fetch_all(&mut *conn)
+    .instrument(db_span("SELECT", "orders"))
+    .await?;
+    with_payments(conn, rows).await
+}
+
 /// Writes the changed orders, each on condition that it still has the version it was read with (`from`); returns
 /// how many were.
 pub(crate) async fn orders_update(

@@ -6,22 +6,28 @@ use millrace_common::load_settings;
 use millrace_order::Settings;
 use millrace_testkit::process::Process;
 
-const WRONG: [(&str, &str); 7] = [
+const WRONG: [(&str, &str); 10] = [
     ("ORDER__HTTP__PORT", "eighty"),
     ("ORDER__DATABASE__POOL_MAX", "0"),
     ("ORDER__KAFKA__COMMIT_INTERVAL", "1"),
     ("ORDER__ORDER__PAY_WITHIN", "soon"),
     ("ORDER__ORDER__EXPIRY_BATCH", "501"),
+    ("ORDER__ORDER__EXPIRY_INTERVAL", "999ms"),
+    ("ORDER__ORDER__PLACED_LIMIT", "0s"),
+    ("ORDER__SCHEDULER__BATCH", "0"),
     ("ORDER__ORDER__CURSOR_SECRET", "short"),
     ("ORDER__ORDER__CURSOR_SECRETS", "a"),
 ];
-const NAMED: [&str; 9] = [
+const NAMED: [&str; 12] = [
     "http.port",
     "database.pool_max",
     "database.name",
     "kafka.commit_interval",
     "order.pay_within",
     "order.expiry_batch",
+    "order.expiry_interval",
+    "order.placed_limit",
+    "scheduler.batch",
     "order.payment_secret",
     "order.cursor_secret:",
     "order.cursor_secrets:",

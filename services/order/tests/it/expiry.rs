@@ -44,7 +44,7 @@ async fn only_orders_whose_time_is_over_expire() {
     let app = spawn_app().await;
     let waiting = app.awaiting_payment().await;
     let placed = app.placed().await;
-    app.jobs.expire_unpaid().await;
+    app.run_task("expire-unpaid").await;
     assert_eq!(app.status(waiting).await, "awaiting_payment");
     assert_eq!(app.status(placed).await, "placed");
     app.finish(0).await;
@@ -54,7 +54,7 @@ async fn only_orders_whose_time_is_over_expire() {
 async fn an_expired_order_is_audited_as_the_services_own_act() {
     let app = spawn_app_with(&[AT_ONCE]).await;
     let orders = overdue(&app, 1).await;
-    app.jobs.expire_unpaid().await;
+    app.run_task("expire-unpaid").await;
     assert_expired_once(&app, &orders).await;
     let key = format!("order/{}", orders[0]);
     let audits = app.envelopes(millrace_contracts::Topic::AuditTopic, &key).await;
@@ -66,27 +66,49 @@ async fn an_expired_order_is_audited_as_the_services_own_act() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_instances_running_the_job_have_one_effect() {
-    // One order a transaction, so that the two really take turns.
+async fn two_instances_that_are_asked_at_once_have_one_effect() {
+    // One order a transaction, so that an occurrence has many of them.
     let overrides = [AT_ONCE, ("ORDER__EXPIRY_BATCH", "1")];
     let app = spawn_app_with(&overrides).await;
-    let (second, second_jobs) = app.ground.instance(&overrides).await;
+    let second = app.ground.instance(&overrides).await;
     let orders = overdue(&app, 4).await;
-    join_all((0..6).map(|turn| {
-        let jobs = if turn % 2 == 0 { &app.jobs } else { &second_jobs };
-        jobs.expire_unpaid()
-    }))
-    .await;
-    app.jobs.expire_unpaid().await;
+    join_all((0..4).map(|_| app.run_task("expire-unpaid"))).await;
     assert_expired_once(&app, &orders).await;
     assert!(second.stop().await);
     app.finish(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_token_raises_the_incarnation_and_the_next_run_works() {
+async fn an_order_that_inventory_never_answers_expires_and_a_late_answer_changes_nothing() {
+    let app = spawn_app_with(&[("ORDER__PLACED_LIMIT", "1ms")]).await;
+    let (placed, answered) = (app.placed().await, app.awaiting_payment().await);
+    app.run_task("expire-stale-placed").await;
+    assert_eq!(app.status(placed).await, "cancelled expired");
+    assert_eq!(app.status(answered).await, "awaiting_payment", "only what is placed");
+    assert_eq!(app.order_events(placed).await, ["order.placed", "order.cancelled"]);
+    assert_eq!(app.audit_trail(placed).await.last().unwrap(), "order.expire done");
+    app.hold(placed).await;
+    // Behind the answer in the same partition, so it was handled after it.
+    let next = app.placed().await;
+    app.hold(next).await;
+    app.wait_status(next, "awaiting_payment").await;
+    assert_eq!(app.status(placed).await, "cancelled expired");
+    app.finish(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_within_its_limit_stays_placed() {
+    let app = spawn_app().await;
+    let placed = app.placed().await;
+    app.run_task("expire-stale-placed").await;
+    assert_eq!(app.status(placed).await, "placed");
+    app.finish(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_token_raises_the_incarnation_and_expiry_goes_on() {
     let app = spawn_app_with(&[AT_ONCE]).await;
-    app.jobs.expire_unpaid().await;
+    let first = app.run_task("expire-unpaid").await.expect("a token");
     let orders = overdue(&app, 1).await;
     // Somebody whose token is far above Redis' counter has been at the sink meanwhile.
     sqlx::query("update lease_fence set fence = fence + $1, holder = 'other'")
@@ -94,51 +116,56 @@ async fn a_refused_token_raises_the_incarnation_and_the_next_run_works() {
         .execute(&app.pool())
         .await
         .unwrap();
-    app.jobs.expire_unpaid().await;
-    assert_eq!(app.status(orders[0]).await, "awaiting_payment", "fenced out");
-    app.jobs.expire_unpaid().await;
+    let second = app.run_task("expire-unpaid").await.expect("a token");
+    assert!(second > first + (1 << 40), "{first} {second}");
     assert_expired_once(&app, &orders).await;
     app.finish(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_redis_no_order_fails_and_orders_expire_after_an_interval() {
-    let overrides = [AT_ONCE, ("REDIS__PORT", "1"), ("ORDER__EXPIRY_INTERVAL", "100ms")];
+async fn without_redis_no_order_fails_and_orders_expire_all_the_same() {
+    let overrides = [
+        AT_ONCE,
+        ("REDIS__PORT", "1"),
+        ("SCHEDULER__LEASE_TTL", "1s"),
+        ("ORDER__EXPIRY_INTERVAL", "1s"),
+    ];
     let app = spawn_app_with(&overrides).await;
     let order = app.placed().await;
     app.hold(order).await;
     app.wait_status(order, "cancelled expired").await;
     assert_expired_once(&app, &[order]).await;
-    assert_eq!(app.log_lines("orders expire without a lease"), 1, "said once");
+    assert_eq!(app.run_task("expire-unpaid").await, None, "without a token");
+    let said = app.log_lines("scheduled tasks are dispatched without a lease");
+    assert_eq!(said, 1, "said once");
     app.finish(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn expiry_goes_on_after_redis_was_wiped_stopped_and_started_empty() {
     let stack: &'static Stack = Box::leak(Box::new(Stack::private().await.unwrap()));
-    let app = spawn_app_on(stack, &[AT_ONCE]).await;
-    // Several runs first, so that the counter is above where a wiped one starts again.
+    let app = spawn_app_on(stack, &[AT_ONCE, ("SCHEDULER__LEASE_TTL", "1s")]).await;
     let first = overdue(&app, 1).await;
-    for _ in 0..3 {
-        app.jobs.expire_unpaid().await;
-    }
+    let token = app.run_task("expire-unpaid").await.expect("a token");
     assert_expired_once(&app, &first).await;
 
     stack.redis().flush().await.unwrap();
     let second = overdue(&app, 1).await;
-    app.jobs.expire_unpaid().await;
+    app.run_task("expire-unpaid").await;
     assert_expired_once(&app, &second).await;
 
     stack.redis().stop().await.unwrap();
     let third = overdue(&app, 1).await;
-    app.jobs.expire_unpaid().await;
-    assert_eq!(app.status(third[0]).await, "awaiting_payment", "Redis has only just gone");
+    app.run_task("expire-unpaid").await;
+    assert_expired_once(&app, &third).await;
+
     stack.redis().start().await.unwrap();
-    wait_until("expired under a lease again", PATIENCE, || async {
-        app.jobs.expire_unpaid().await;
-        app.status(third[0]).await == "cancelled expired"
+    let fourth = overdue(&app, 1).await;
+    wait_until("expiry under a lease again", PATIENCE, || async {
+        let again = app.run_task("expire-unpaid").await;
+        if again > Some(token) { Ok(()) } else { Err(again) }
     })
     .await;
-    assert_expired_once(&app, &third).await;
+    assert_expired_once(&app, &fourth).await;
     app.finish(0).await;
 }

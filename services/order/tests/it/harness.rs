@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use millrace_common::envelope::Topic as _;
+use millrace_common::scheduler::{self, ScheduleError, TaskId};
 use millrace_common::telemetry::{self, TelemetryGuard};
 use millrace_common::{Application, coordination, load_settings, outbox};
 use millrace_contracts::{Topic, groups};
-use millrace_order::startup::{Jobs, build_with_jobs};
+use millrace_order::startup::build;
 use millrace_order::{MIGRATIONS, Settings};
 use millrace_testkit::tokens::{self, Issuer};
 use millrace_testkit::{Namespace, Stack, TestDatabase, TestTopics, TopicSpec, wait_until};
@@ -21,7 +22,6 @@ pub(crate) const PAYMENT_SECRET: &str = "the provider's and our secret";
 /// A running service and what it stands on. End each test with [`TestApp::finish`].
 pub(crate) struct TestApp {
     pub(crate) application: Application,
-    pub(crate) jobs: Jobs,
     pub(crate) ground: Ground,
     client: reqwest::Client,
     telemetry: TelemetryGuard,
@@ -75,7 +75,8 @@ impl Ground {
     pub(crate) async fn on(stack: &'static Stack) -> Self {
         let (namespace, keys) = (stack.namespace(), tempfile::tempdir().unwrap());
         Issuer::shared().write_jwks(&keys.path().join("jwks.json")).unwrap();
-        let sets = [&outbox::MIGRATIONS, &coordination::MIGRATIONS, &MIGRATIONS];
+        let sets =
+            [&outbox::MIGRATIONS, &coordination::MIGRATIONS, &scheduler::MIGRATIONS, &MIGRATIONS];
         let database = stack.database("order", &sets).await;
         let mut names: Vec<String> = [
             Topic::OrderEvents,
@@ -84,6 +85,7 @@ impl Ground {
             Topic::PaymentResults,
             Topic::AuditTopic,
             Topic::RequestLogs,
+            Topic::Tasks,
         ]
         .map(|topic| topic.topic_name().to_string())
         .into();
@@ -118,7 +120,7 @@ impl Ground {
             ("REDIS__HOST", "127.0.0.1"),
             ("REDIS__PORT", &redis_port),
             ("REDIS__KEY_PREFIX", &self.namespace.redis_prefix),
-            // The job runs when a test says so.
+            // The tasks run when a test says so.
             ("ORDER__EXPIRY_INTERVAL", "1h"),
             ("ORDER__PAYMENT_SECRET", PAYMENT_SECRET),
             ("ORDER__CURSOR_SECRET", "a secret of the tests, 32 bytes or more"),
@@ -132,8 +134,8 @@ impl Ground {
     }
 
     /// One more instance of the service.
-    pub(crate) async fn instance(&self, overrides: &[(&str, &str)]) -> (Application, Jobs) {
-        build_with_jobs(self.settings(overrides)).await.unwrap()
+    pub(crate) async fn instance(&self, overrides: &[(&str, &str)]) -> Application {
+        build(self.settings(overrides)).await.unwrap()
     }
 }
 
@@ -152,8 +154,8 @@ pub(crate) async fn spawn_app_on(stack: &'static Stack, overrides: &[(&str, &str
 /// A service on the ground of one that was stopped, or on fresh ground.
 pub(crate) async fn start(ground: Ground, overrides: &[(&str, &str)]) -> TestApp {
     let telemetry = telemetry::init_for_tests("order", "");
-    let (application, jobs) = ground.instance(overrides).await;
-    TestApp { application, jobs, ground, client: reqwest::Client::new(), telemetry }
+    let application = ground.instance(overrides).await;
+    TestApp { application, ground, client: reqwest::Client::new(), telemetry }
 }
 
 /// A body with one line.
@@ -271,12 +273,44 @@ impl TestApp {
     pub(crate) async fn count(&self, table: &'static str) -> i64 {
         let statement = match table {
             "orders" => "select count(*) from orders",
-            "outbox" => "select count(*) from outbox",
+            // What the scheduler sends comes by the clock, not by what a test does.
+            "outbox" => {
+                "select count(*) from outbox
+                 where aggregatetype <> 'task' and aggregateid not like 'task/%'"
+            }
             "idempotency" => "select count(*) from idempotency",
             "payments" => "select count(*) from payments",
             other => panic!("no statement for {other}"),
         };
         sqlx::query_scalar(statement).fetch_one(&self.pool()).await.unwrap()
+    }
+
+    /// Asks for a run of a task, waits until it is done, and tells the token that it was dispatched under.
+    pub(crate) async fn run_task(&self, name: &str) -> Option<i64> {
+        let (id, schedules) = (TaskId::parse(name).unwrap(), self.application.schedules().unwrap());
+        wait_until(&format!("task {name} is done"), PATIENCE, || async {
+            // It is declared once the database is there, and left out while it is at work.
+            let instant = match schedules.trigger(&id, "test").await {
+                Ok(instant) => instant,
+                Err(error @ ScheduleError::Unknown { .. }) => return Err(error.to_string()),
+                Err(error) => panic!("{error}"),
+            };
+            let end = || async {
+                let end: Option<(String, Option<i64>)> = sqlx::query_as(
+                    "select state, fence from task_occurrence
+                     where task = $1 and instant = $2 and ended_at is not null",
+                )
+                .bind(name)
+                .bind(instant)
+                .fetch_optional(&self.pool())
+                .await
+                .unwrap();
+                end
+            };
+            let (state, fence) = wait_until("its end", PATIENCE, end).await;
+            if state == "done" { Ok(fence) } else { Err(state) }
+        })
+        .await
     }
 
     pub(crate) async fn wait_outbox_empty(&self) {

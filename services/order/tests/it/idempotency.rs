@@ -124,7 +124,7 @@ async fn what_no_repeat_can_ask_for_is_forgotten() {
     ] {
         sqlx::query(statement).execute(&app.pool()).await.unwrap();
     }
-    millrace_common::outbox::upkeep::clean(&app.pool()).await.unwrap();
+    app.run_task("upkeep").await;
     let left: Vec<String> = sqlx::query_scalar(
         "select 'key ' || key from idempotency union all select 'message ' || consumer_group from inbox",
     )

@@ -17,3 +17,4 @@ mod payment_callback;
 mod payment_results;
 mod place_order;
 mod privileges;
+mod tasks;

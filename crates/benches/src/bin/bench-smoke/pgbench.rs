@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use millrace_common::coordination;
 use millrace_common::outbox::{self, outbox_insert};
+use millrace_common::{coordination, scheduler};
 use millrace_testkit::{TestDatabase, postgres};
 use sqlx::migrate::Migrator;
 use sqlx::{FromRow, PgPool};
@@ -71,7 +71,7 @@ const SAMPLE: &str = "
            (select array_agg(sku order by position)::text from order_lines where order_id = o.id) as skus,
            (select array_agg(quantity order by position)::text from order_lines where order_id = o.id) as quantities,
            (select array_agg(unit_price_minor order by position)::text from order_lines where order_id = o.id) as prices,
-           (select json_agg(r order by r.seq)::text from outbox r) as records
+           (select json_agg(r order by r.seq)::text from outbox r where aggregatetype <> 'task') as records
     from orders o, idempotency i
     where o.id = $1 and i.body like '%' || o.id || '%'";
 
@@ -88,7 +88,8 @@ impl Pgbench {
     /// Takes the sample. The order service must run, its outbox empty, and nothing else use Kafka.
     pub(crate) async fn prepare(bench: &mut Bench) -> Result<Self> {
         let stack = bench.system.stack();
-        let migrators = [&outbox::MIGRATIONS, &coordination::MIGRATIONS, &ORDER];
+        let migrators =
+            [&outbox::MIGRATIONS, &coordination::MIGRATIONS, &scheduler::MIGRATIONS, &ORDER];
         let database = stack.database("order", &migrators).await;
         let owner = database.owner_pool();
         require_durable(&owner).await?;

@@ -26,10 +26,12 @@ pub(crate) fn environment(service: Service, ports: &Ports, secrets: &Secrets) ->
     }
     let jwks = secrets.jwks_file.display().to_string();
     variables.push(("AUTH__JWKS_FILE", jwks));
+    if ["order", "inventory", "log-ingest"].contains(&service.name) {
+        variables.push(("REDIS__HOST", "127.0.0.1".to_owned()));
+        variables.push(("REDIS__PORT", ports.get("REDIS_PORT")?.to_string()));
+    }
     match service.name {
         "order" => {
-            variables.push(("REDIS__HOST", "127.0.0.1".to_owned()));
-            variables.push(("REDIS__PORT", ports.get("REDIS_PORT")?.to_string()));
             variables.push(("ORDER__PAYMENT_SECRET", secrets.payment_hmac.clone()));
             variables.push(("ORDER__CURSOR_SECRET", secrets.cursor.clone()));
             variables.push(("ORDER__PAY_WITHIN", PAY_WITHIN.to_owned()));

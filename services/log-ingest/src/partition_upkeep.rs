@@ -1,18 +1,24 @@
 //! Keeps the partitions: today's and the days ahead are made before their first line comes, days past the
 //! retention are dropped.
 //!
-//! Every instance runs it; the functions in the database take a lock, and doing it twice changes nothing. A drop
-//! that doesn't get its lock in time is left to the next run.
+//! It is the work of a scheduled task; beside that every instance does it once when it starts, so that the first line
+//! finds its partition however long nothing was dispatched. The functions in the database take a lock, and doing it
+//! twice changes nothing, so no write has to prove whose run it is. A drop that doesn't get its lock in time is left to
+//! the next run.
 
 use chrono::{Days, NaiveDate};
 use millrace_common::outbox::StoreError;
 use millrace_common::runtime::Clock;
+use millrace_common::scheduler::{TaskError, TaskHandler, TaskRun};
 use millrace_common::telemetry::error_chain;
 use sqlx::PgPool;
 
 use crate::config::IngestSettings;
 use crate::metrics::Metrics;
 use crate::pipeline::partitions;
+
+/// The task's name.
+pub(crate) const NAME: &str = "partition-upkeep";
 
 /// What one run needs.
 #[derive(Debug, Clone)]
@@ -24,17 +30,26 @@ pub(crate) struct PartitionUpkeep {
 }
 
 impl PartitionUpkeep {
-    /// One run; a failure is counted and logged, and the next run starts over.
-    pub(crate) async fn run(self) {
+    /// The run at the start; a failure is logged, and the task does it again.
+    pub(crate) async fn at_start(self) {
+        if let Err(cause) = self.run_once().await {
+            tracing::warn!(
+                error = error_chain(&cause),
+                "partition upkeep failed at the start, the scheduled task repeats it"
+            );
+        }
+    }
+
+    async fn run_once(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         match self.keep(now.date_naive()).await {
-            Ok(dropped) => self.metrics.upkeep_succeeded(dropped, now.timestamp_millis()),
+            Ok(dropped) => {
+                self.metrics.upkeep_succeeded(dropped, now.timestamp_millis());
+                Ok(())
+            }
             Err(cause) => {
                 self.metrics.upkeep_failed();
-                tracing::warn!(
-                    error = error_chain(&cause),
-                    "partition upkeep failed; the next run repeats it"
-                );
+                Err(cause)
             }
         }
     }
@@ -53,5 +68,11 @@ impl PartitionUpkeep {
             tracing::info!(made, dropped, %oldest, "partitions made ahead and dropped after retention");
         }
         Ok(dropped)
+    }
+}
+
+impl TaskHandler for PartitionUpkeep {
+    async fn run(&self, _run: TaskRun) -> Result<(), TaskError> {
+        Ok(self.run_once().await?)
     }
 }

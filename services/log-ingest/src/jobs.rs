@@ -1,3 +1,0 @@
-//! What this service does by the clock.
-
-pub(crate) mod partition_upkeep;
