@@ -6,8 +6,9 @@
 //!
 //! [`FaultProxy`]: crate::FaultProxy
 
+use std::cell::Cell;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
@@ -23,6 +24,8 @@ const NODES: usize = 3;
 const SENTINELS: usize = 3;
 const MASTER_NAME: &str = "millrace";
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
+/// A failover that was begun and has not happened by then is asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(6);
 /// How long a node is silent before a sentinel holds it for dead. Two noisy cores make a living one silent for longer
 /// than one would think.
 const DOWN_AFTER_MS: u32 = 800;
@@ -193,12 +196,20 @@ impl RedisSentinels {
     /// When they refuse (no replica is fit) or don't agree within half a minute.
     pub async fn failover(&self) -> Result<usize> {
         let old = self.primary().await?;
-        // Refused while an earlier one is under way.
-        let asked = try_wait_until(SETTLE_LIMIT, || async {
-            self.sentinels[0].ask::<()>(&["SENTINEL", "FAILOVER", MASTER_NAME]).await
+        let asked_at = Cell::new(None::<Instant>);
+        let agreed = try_wait_until(SETTLE_LIMIT, || async {
+            let primary = self.primary().await?;
+            if primary != old {
+                return anyhow::Ok(primary);
+            }
+            // Refused while an earlier one is under way, and a slow machine lets one that was begun run out of time.
+            if asked_at.get().is_none_or(|at| at.elapsed() > ASK_AGAIN) {
+                self.sentinels[0].ask::<()>(&["SENTINEL", "FAILOVER", MASTER_NAME]).await?;
+                asked_at.set(Some(Instant::now()));
+            }
+            anyhow::bail!("it is still node {old}")
         });
-        asked.await.map_err(|last| anyhow::anyhow!("no failover: {last}"))?;
-        self.primary_other_than(old).await
+        agreed.await.map_err(|last| anyhow::anyhow!("no failover: {last}"))
     }
 
     /// Waits until one primary is agreed on, every other node that runs follows it, and no sentinel doubts it; says
