@@ -18,7 +18,7 @@ use millrace_outbox::{RelayWaker, StoreError, append};
 use sqlx::{PgPool, Postgres, Transaction};
 
 pub use ask::{BACKFILL_MAX, Backfill};
-pub use change::{Change, ChangeJournal, Changed};
+pub use change::{Author, Change, ChangeJournal, Changed};
 pub use declare::Declared;
 pub use error::ScheduleError;
 pub use read::{FORECAST_MAX, PAGE_MAX};

@@ -17,9 +17,15 @@ use crate::app::expire_orders::{Overdue, expire_orders};
 use crate::config::OrderSettings;
 use crate::wire::SERVICE;
 
+/// They are due every few seconds and nearly always find nothing; what they did find is told by the orders' own events.
+const EXPIRY_KEPT_MS: u64 = 24 * 60 * 60 * 1_000;
+
 /// The tasks of this release.
 pub(crate) fn tasks(app: &App, settings: &OrderSettings) -> ServiceTasks {
-    let form = || TaskForm::every(settings.expiry_interval);
+    let form = || TaskForm {
+        retention_ms: Some(EXPIRY_KEPT_MS),
+        ..TaskForm::every(settings.expiry_interval)
+    };
     let handler = |overdue| ExpireOrders { app: app.clone(), overdue };
     ServiceTasks::new(groups::ORDER_TASKS)
         .task("expire-unpaid", form(), handler(Overdue::Unpaid))

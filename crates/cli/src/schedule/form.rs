@@ -53,6 +53,9 @@ pub(super) struct TaskArguments {
     /// How long an attempt may take.
     #[arg(long, value_parser = humantime::parse_duration)]
     deadline: Option<Duration>,
+    /// How long its ended occurrences are kept.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    retention: Option<Duration>,
     /// Attempts in all.
     #[arg(long)]
     attempts_max: Option<u32>,
@@ -86,6 +89,7 @@ impl TaskArguments {
             form.payload =
                 serde_json::from_str::<Value>(payload).context("--payload is no JSON")?;
         }
+        form.retention_ms = self.retention.map(millis);
         form.partition_key = self.partition_key.clone();
         if let Some(overlap) = self.overlap.as_deref().and_then(Overlap::parse) {
             form.overlap = overlap;
@@ -161,6 +165,8 @@ mod tests {
             "10m",
             "--deadline",
             "30s",
+            "--retention",
+            "1day",
             "--attempts-max",
             "2",
             "--backoff-min",
@@ -172,6 +178,7 @@ mod tests {
         expected.overlap = Overlap::AllowAll;
         expected.catch_up_ms = 600_000;
         expected.deadline_ms = 30_000;
+        expected.retention_ms = Some(86_400_000);
         expected.retry.attempts_max = 2;
         expected.retry.backoff_min_ms = 250;
         assert_eq!(every, expected);

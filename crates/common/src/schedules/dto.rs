@@ -73,6 +73,9 @@ pub(super) struct TaskBody {
     /// How long an attempt may take, from its dispatch: 1 s to 7 days, 1 hour unless given.
     #[schema(minimum = 1000, maximum = 604_800_000)]
     deadline_ms: Option<u64>,
+    /// How long its ended occurrences are kept: 1 hour to 3660 days, and never longer than the service's setting says.
+    #[schema(minimum = 3_600_000, maximum = 316_224_000_000_u64)]
+    retention_ms: Option<u64>,
 }
 
 /// What happens after a failure that may pass.
@@ -107,6 +110,7 @@ impl TaskBody {
             jitter_ms: self.jitter_ms.unwrap_or(form.jitter_ms),
             retry,
             deadline_ms: self.deadline_ms.unwrap_or(form.deadline_ms),
+            retention_ms: self.retention_ms,
             schedule: form.schedule,
         }
     }

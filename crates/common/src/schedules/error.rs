@@ -83,6 +83,7 @@ fn sent_as(field: &str) -> String {
         "catch_up",
         "jitter",
         "deadline",
+        "retention",
         "retry.backoff_min",
         "retry.backoff_max",
     ];

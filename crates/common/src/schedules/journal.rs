@@ -12,12 +12,9 @@ use millrace_envelope::{Event, MessageContext};
 use millrace_http::actor_context;
 use millrace_outbox::{EncodeError, OutboxRecord};
 use millrace_runtime::Clock;
-use millrace_scheduler::schedules::{Change, Changed};
+use millrace_scheduler::schedules::{Author, Change, Changed};
 use millrace_scheduler::task::ScheduleForm;
 use millrace_scheduler::{ChangeJournal, TaskForm};
-
-/// How the scheduler calls the one who changes what a release declares.
-const RELEASE: &str = "release";
 
 /// One change of a task, ready to be told.
 #[derive(Debug, Clone)]
@@ -67,8 +64,14 @@ impl Journal {
 
 impl ChangeJournal for Journal {
     fn record(&self, change: &Change) -> Result<Option<OutboxRecord>, EncodeError> {
-        let mut context = actor_context(&change.by);
-        context.actor = context.actor.filter(|actor| actor != RELEASE);
+        let context = match &change.by {
+            Author::Principal(name) => actor_context(name),
+            Author::Release => {
+                let trace = millrace_telemetry::current_trace();
+                let correlation_id = trace.trace_id().map(str::to_owned);
+                MessageContext { correlation_id, trace, ..MessageContext::default() }
+            }
+        };
         let entry = Entry {
             context,
             service: self.service,
@@ -127,6 +130,9 @@ fn told(form: &TaskForm) -> BTreeMap<String, String> {
     if let Some(key) = &form.partition_key {
         told.insert("partition_key".to_owned(), key.clone());
     }
+    if let Some(retention) = form.retention_ms {
+        told.insert("retention_ms".to_owned(), retention.to_string());
+    }
     told
 }
 
@@ -180,7 +186,7 @@ mod tests {
         let change = Change {
             task: TaskId::parse("t").unwrap(),
             version: 3,
-            by: "ann".into(),
+            by: Author::from("ann"),
             at: DateTime::UNIX_EPOCH,
             what: Changed::Edited { before: Some(Box::new(before)), after: Box::new(after) },
         };

@@ -7,6 +7,11 @@ use super::{changes, look};
 
 #[derive(OpenApi)]
 #[openapi(
+    info(
+        title = "Schedules",
+        description = "The scheduled tasks of a service. Each service with tasks has these routes on its own port, \
+                       and in its own description; the gateway doesn't pass them on.",
+    ),
     paths(
         look::list,
         look::get,

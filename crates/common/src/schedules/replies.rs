@@ -28,6 +28,8 @@ pub(super) struct TaskReply {
     jitter_ms: u64,
     retry: RetryReply,
     deadline_ms: u64,
+    /// Null where the service's setting holds.
+    retention_ms: Option<u64>,
     /// Set while nothing begins.
     paused: Option<PausedReply>,
     /// The next instant of its schedule; null when there is none, or while it is paused.
@@ -70,6 +72,7 @@ impl From<Task> for TaskReply {
             jitter_ms: task.form.jitter_ms,
             retry: RetryReply { attempts_max, backoff_min_ms, backoff_max_ms },
             deadline_ms: task.form.deadline_ms,
+            retention_ms: task.form.retention_ms,
             paused: task.paused.map(paused),
             next_at: next_at.map(ms),
             created_at: ms(task.created_at),

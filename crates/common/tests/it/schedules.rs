@@ -6,3 +6,4 @@ mod bad_input;
 mod conflicts;
 mod harness;
 mod life;
+mod openapi;

@@ -14,11 +14,26 @@ pub struct Change {
     /// Its version after the change; before it when the task was removed.
     pub version: i64,
     /// Who did it.
-    pub by: String,
+    pub by: Author,
     /// When, by the database's clock.
     pub at: DateTime<Utc>,
     /// What was done.
     pub what: Changed,
+}
+
+/// Who changes a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Author {
+    /// A release, which brings its tasks with it.
+    Release,
+    /// Somebody by name: the subject of a token, as a rule.
+    Principal(String),
+}
+
+impl From<&str> for Author {
+    fn from(name: &str) -> Self {
+        Self::Principal(name.to_owned())
+    }
 }
 
 /// What was done to a task.

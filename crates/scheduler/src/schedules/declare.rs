@@ -4,7 +4,7 @@ use millrace_outbox::StoreError;
 
 use super::edit::{edit, make};
 use super::view::Origin;
-use super::{Change, ScheduleError, Schedules};
+use super::{Author, Change, ScheduleError, Schedules};
 use crate::store::tasks;
 use crate::task::{TaskForm, TaskId, TaskSpec};
 
@@ -16,9 +16,6 @@ pub struct Declared {
     /// What it is.
     pub form: TaskForm,
 }
-
-/// Who changes what a release declares.
-const BY: &str = "release";
 
 impl Schedules {
     /// Makes the tasks of origin `code` those that are given: new ones are made, changed ones get their form, and those
@@ -40,7 +37,7 @@ impl Schedules {
         let change = |task: &TaskId, version, what| Change {
             task: task.clone(),
             version,
-            by: BY.to_owned(),
+            by: Author::Release,
             at,
             what,
         };

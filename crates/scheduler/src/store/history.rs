@@ -92,6 +92,41 @@ pub(crate) async fn ask_for(
     Ok(added.rows_affected())
 }
 
+/// Tasks whose occurrences are kept for a time of their own, in milliseconds.
+pub(crate) async fn retentions(conn: &mut PgConnection) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    sqlx::query_as(
+        "select id, (spec ->> 'retention_ms')::bigint from scheduled_task \
+         where spec ->> 'retention_ms' is not null order by id",
+    )
+    .fetch_all(conn)
+    .instrument(db_span("SELECT", "scheduled_task"))
+    .await
+}
+
+/// Forgets at most `most` occurrences of one task that were due and ended longer than `older_than` ago; answers how
+/// many. What was due is asked first, because that is where the key begins.
+pub(crate) async fn clean_task(
+    conn: &mut PgConnection,
+    task: &str,
+    older_than: Duration,
+    most: u32,
+) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query(
+        "delete from task_occurrence where ctid = any(array( \
+             select ctid from task_occurrence \
+             where task = $1 and instant < now() - make_interval(secs => $2) \
+                 and ended_at < now() - make_interval(secs => $2) \
+             order by instant limit $3))",
+    )
+    .bind(task)
+    .bind(older_than.as_secs_f64())
+    .bind(i64::from(most))
+    .execute(conn)
+    .instrument(db_span("DELETE", "task_occurrence"))
+    .await?;
+    Ok(done.rows_affected())
+}
+
 /// Forgets at most `most` occurrences that ended longer than `older_than` ago; answers how many.
 pub(crate) async fn clean(
     conn: &mut PgConnection,

@@ -31,6 +31,10 @@ pub struct TaskForm {
     pub retry: RetryForm,
     /// How long an attempt may take, from its dispatch.
     pub deadline_ms: u64,
+    /// How long its ended occurrences are kept, if that is less than the service's setting says. For a task that is due
+    /// every few seconds, of which a month is half a million rows.
+    #[serde(default)]
+    pub retention_ms: Option<u64>,
 }
 
 /// When a task is due.
@@ -105,6 +109,7 @@ impl TaskForm {
             jitter_ms: 0,
             retry,
             deadline_ms: 3_600_000,
+            retention_ms: None,
         }
     }
 }

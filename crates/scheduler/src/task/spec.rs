@@ -57,7 +57,8 @@ impl fmt::Display for SpecRefused {
 impl std::error::Error for SpecRefused {}
 
 const SECOND_MS: u64 = 1_000;
-const DAY_MS: u64 = 24 * 60 * 60 * SECOND_MS;
+const HOUR_MS: u64 = 60 * 60 * SECOND_MS;
+const DAY_MS: u64 = 24 * HOUR_MS;
 /// Characters of a partition key at most.
 const KEY_LENGTH_MAX: usize = 128;
 
@@ -100,6 +101,10 @@ impl TaskSpec {
             ("retry.backoff_max", retry.backoff_max_ms, (10, DAY_MS), "10ms to 1 day"),
         ] {
             found.require((least..=most).contains(&value), field, format!("must be {words}"));
+        }
+        if let Some(retention) = form.retention_ms {
+            let kept = (HOUR_MS..=3660 * DAY_MS).contains(&retention);
+            found.require(kept, "retention", "must be 1 hour to 3660 days");
         }
         let grows = retry.backoff_min_ms <= retry.backoff_max_ms;
         found.require(grows, "retry.backoff_min", "must not be above retry.backoff_max");
@@ -280,6 +285,7 @@ mod tests {
             jitter_ms: u64::MAX,
             retry: RetryForm { attempts_max: 0, backoff_min_ms: 5_000, backoff_max_ms: 100 },
             deadline_ms: 0,
+            retention_ms: Some(1),
             ..TaskForm::cron("0 0 30 2 *", "Mars/Olympus")
         };
         let expected = [
@@ -292,6 +298,7 @@ mod tests {
             "jitter",
             "deadline",
             "retry.attempts_max",
+            "retention",
             "retry.backoff_min",
         ];
         assert_eq!(fields(form), expected);
@@ -305,6 +312,7 @@ mod tests {
         let cron = TaskForm {
             overlap: Overlap::TerminateOther,
             payload: json!({ "limit": 7, "zone": null }),
+            retention_ms: Some(3_600_000),
             partition_key: Some("stock".into()),
             ..TaskForm::cron("30 2 * * *", "Europe/Berlin")
         };

@@ -181,7 +181,7 @@ async fn every_change_is_in_the_journal_and_a_look_is_not() {
         words,
         ["made", "edited", "paused", "resumed", "triggered", "backfilled", "removed"]
     );
-    assert!(changes.iter().all(|change| change.by == BY && change.task == task));
+    assert!(changes.iter().all(|change| change.by == BY.into() && change.task == task));
     let Changed::Edited { before, after } = &changes[1].what else { panic!("{changes:?}") };
     assert_eq!(before.as_deref(), Some(&hourly()));
     assert_eq!(**after, TaskForm::cron("@daily", "UTC"));

@@ -1,9 +1,10 @@
 //! Stock is reconciled: the result is audited, and what doesn't add up is told by its SKU.
 
+use millrace_testkit::Stack;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::harness::{OFF, TestApp, confirmed, placed, spawn_app};
+use crate::harness::{OFF, TestApp, Wish, confirmed, placed, spawn_app, spawn_app_with};
 
 /// What the last reconciliation found.
 async fn reconciled(app: &TestApp<'_>) -> Value {
@@ -68,5 +69,14 @@ async fn stock_that_does_not_add_up_is_told_by_its_sku() {
         .await
         .unwrap();
     assert_eq!(reconciled(&app).await["differences"], "0");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_stock_is_reconciled_all_the_same() {
+    let settings = vec![("REDIS__PORT", "1"), ("SCHEDULER__LEASE_TTL", "1s")];
+    let app = spawn_app_with(Stack::shared().await, Wish { settings, ..Wish::default() }).await;
+    app.stock_up("A", 10).await;
+    assert_eq!(reconciled(&app).await["loaded"], "10");
     app.finish().await;
 }

@@ -66,7 +66,16 @@ async fn late_and_early_lines_get_their_day_and_those_outside_the_window_are_dro
 
 #[tokio::test(flavor = "multi_thread")]
 async fn upkeep_makes_tomorrow_and_drops_what_is_past_the_retention() {
-    let app = spawn_app_with(&[("INGEST__UPKEEP_INTERVAL", "1s")]).await;
+    partitions_are_kept_up(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_partitions_are_kept_up_all_the_same() {
+    partitions_are_kept_up(&[("REDIS__PORT", "1"), ("SCHEDULER__LEASE_TTL", "1s")]).await;
+}
+
+async fn partitions_are_kept_up(settings: &[(&str, &str)]) {
+    let app = spawn_app_with(&[&[("INGEST__UPKEEP_INTERVAL", "1s")], settings].concat()).await;
     let (today, tomorrow) = (today(), today() + Days::new(1));
     wait_partitions(&app, &[today, tomorrow]).await;
     let kept = today - Days::new(14);
