@@ -37,6 +37,8 @@ pub use list::{HeldStatus, LeaseList, LeaseStatus, SinkStatus};
 /// Attempts at drawing an incarnation that nobody else has raised above meanwhile.
 const DRAWS_MAX: usize = 4;
 
+const NO_ARGUMENTS: &[&str] = &[];
+
 /// Acquires leases for one holder. Cloning shares it.
 #[derive(Debug, Clone)]
 pub struct Leases(Arc<Shared>);
@@ -119,16 +121,15 @@ impl Leases {
         &self.0.holder
     }
 
-    /// Draws a new incarnation for the lease's counter. Call it after a sink refused a token: Redis gave one that
-    /// was used already, or an older one. A [`crate::LeaseGuard`] does so itself.
+    /// Has the next acquisition draw a new incarnation for the lease's counter. Call it after a sink refused a token:
+    /// Redis gave one that was used already, or an older one. A [`crate::LeaseGuard`] does so itself.
     ///
     /// # Errors
-    /// As [`Leases::acquire`].
+    /// When Redis can't be asked.
     pub async fn raise_incarnation(&self, name: &'static str) -> Result<(), LeaseError> {
-        let offered = self.draw_incarnation(name, 0).await?;
         let Keys { fence, .. } = self.keys(name);
-        let _standing: u32 =
-            self.0.redis.script("raise", &scripts::RAISE, &[&fence], &offered).await?;
+        let _was_known: u8 =
+            self.0.redis.script("raise", &scripts::RAISE, &[&fence], &NO_ARGUMENTS).await?;
         Ok(())
     }
 
@@ -155,15 +156,10 @@ impl Leases {
         if sabotage::on(Switch::LeaseForgetIncarnation) {
             return Ok(above + 1);
         }
-        let drawn: i64 = sqlx::query_scalar(
-            "select setval('lease_incarnation', greatest(nextval('lease_incarnation'), $1 + 1, \
-                 (select coalesce(max(fence >> 32), 0) + 1 from lease_fence)))",
-        )
-        .bind(i64::from(above))
-        .fetch_one(&self.0.database)
-        .instrument(db_span("SELECT", "lease_incarnation"))
-        .await
-        .map_err(|source| LeaseError::Incarnation { lease: name, source })?;
+        let drawn = draw(&self.0.database, above)
+            .instrument(db_span("SELECT", "lease_incarnation"))
+            .await
+            .map_err(|source| LeaseError::Incarnation { lease: name, source })?;
         metrics::INCARNATIONS.inc();
         tracing::info!(
             lease = name,
@@ -181,4 +177,22 @@ impl Leases {
     fn know(&self, name: &'static str) {
         self.0.names.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
     }
+}
+
+/// One draw at a time: between a draw and its `setval` another one could set the sequence back, and the third would get
+/// what the second has.
+async fn draw(database: &PgPool, above: u32) -> Result<i64, sqlx::Error> {
+    let mut transaction = database.begin().await?;
+    sqlx::query("select pg_advisory_xact_lock('lease_incarnation'::regclass::oid::bigint)")
+        .execute(&mut *transaction)
+        .await?;
+    let drawn = sqlx::query_scalar(
+        "select setval('lease_incarnation', greatest(nextval('lease_incarnation'), $1 + 1, \
+             (select coalesce(max(fence >> 32), 0) + 1 from lease_fence)))",
+    )
+    .bind(i64::from(above))
+    .fetch_one(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(drawn)
 }

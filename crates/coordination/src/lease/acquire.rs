@@ -120,7 +120,7 @@ impl Leases {
         let Keys { lease, fence, queue, seen } = self.keys(name);
         let keys = [&*lease, &*fence, &*queue, &*seen];
         let channel = turns_channel(&self.0.redis);
-        let mut offered: u32 = 0;
+        let (mut offered, mut drawn_for) = (0_u32, String::new());
         for _ in 0..DRAWS_MAX {
             // Before the request: the lease can only end later than we believe.
             let asked = Instant::now();
@@ -132,6 +132,7 @@ impl Leases {
                 millis(WAITER_TTL),
                 WAITERS_MAX,
                 channel.as_str(),
+                drawn_for.as_str(),
             );
             let (answer, first, second, value): (u8, u32, u64, String) =
                 self.0.redis.script("acquire", &scripts::ACQUIRE, &keys, &arguments).await?;
@@ -147,7 +148,10 @@ impl Leases {
                     let lease = Lease::new(self.clone(), name, value, token, ttl, asked);
                     return Ok((attempt, Look::Acquired(lease)));
                 }
-                2 => offered = self.draw_incarnation(name, first).await?,
+                2 => {
+                    offered = self.draw_incarnation(name, first).await?;
+                    drawn_for = value;
+                }
                 _ => return Err(LeaseError::QueueFull { lease: name }),
             }
         }

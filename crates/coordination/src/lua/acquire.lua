@@ -1,7 +1,8 @@
 -- KEYS: lease, fence, queue, seen. ARGV: attempt, ttl in ms, offered incarnation (0 = none), 1 when the attempt waits
--- in the queue, waiter ttl in ms, most waiters, channel. Returns {1, incarnation, counter, value} = acquired,
--- {0, place in the queue, ms until the lease ends, ''} = not now, {2, incarnation, 0, ''} = an incarnation above this
--- one must be drawn and offered, {3, waiters, 0, ''} = the queue is full.
+-- in the queue, waiter ttl in ms, most waiters, channel, replication id that the offered incarnation was drawn for.
+-- Returns {1, incarnation, counter, value} = acquired, {0, place in the queue, ms until the lease ends, ''} = not now,
+-- {2, incarnation, 0, replication id} = an incarnation above this one must be drawn and offered for this replication
+-- id, {3, waiters, 0, ''} = the queue is full.
 local lease, fence, queue, seen = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local attempt, ttl, offered, waits = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
 local now = clock_ms()
@@ -56,12 +57,14 @@ local replid = string.match(redis.call('info', 'replication'), 'master_replid:(%
 local memory = redis.call('hmget', fence, 'incarnation', 'replid', 'counter')
 local incarnation = tonumber(memory[1] or '0')
 local counter = tonumber(memory[3] or '0')
-if offered > incarnation then
+-- Only where it was drawn for: a cluster's client repeats a command whose answer it missed, and two servers that both
+-- count under one incarnation would give the same tokens to different holders.
+if offered > incarnation and ARGV[8] == replid then
   incarnation = offered
   counter = 0
 elseif incarnation == 0 or memory[2] ~= replid or counter >= 4294967295 then
   -- Whoever waits keeps its place while it draws.
-  return waits and stay() or {2, incarnation, 0, ''}
+  return waits and stay() or {2, incarnation, 0, replid}
 end
 counter = counter + 1
 redis.call('hset', fence, 'incarnation', whole(incarnation), 'replid', replid, 'counter', whole(counter))

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use millrace_coordination::{FencingToken, Lease};
+use millrace_coordination::{FencingToken, Lease, Leases, Redis};
 use millrace_testkit::{Stack, ports, wait_until};
 use redis::cmd;
 
-use crate::harness::{Bench, LONG, PATIENCE};
+use crate::harness::{Bench, LONG, PATIENCE, redis_settings};
 
 const SHORT: Duration = Duration::from_millis(80);
 
@@ -111,6 +111,7 @@ async fn a_sequence_that_was_set_back_never_lowers_an_incarnation() {
     let leases = bench.leases("ann");
     for _ in 0..3 {
         leases.raise_incarnation("expire").await.unwrap();
+        leases.acquire("expire", LONG).await.unwrap().unwrap().release().await.unwrap();
     }
     let before = leases.acquire("expire", LONG).await.unwrap().unwrap();
     let token = before.token();
@@ -167,4 +168,76 @@ where
     F: Future<Output = Result<Option<Lease>, millrace_coordination::LeaseError>>,
 {
     wait_until("the old lease ends", PATIENCE, || async { acquire().await.unwrap() }).await
+}
+
+/// A cluster's client repeats a command whose answer it missed, maybe at a server that was promoted meanwhile.
+#[tokio::test]
+async fn an_incarnation_is_taken_up_only_by_the_server_that_it_was_drawn_for() {
+    let bench = Bench::new().await;
+    let leases = bench.leases("ann");
+    let first = leases.acquire("expire", LONG).await.unwrap().unwrap();
+    let token = first.token();
+    first.release().await.unwrap();
+    let script =
+        concat!(include_str!("../../src/lua/queue.lua"), include_str!("../../src/lua/acquire.lua"));
+    let fence = bench.keys("fence:*").await.remove(0);
+    let slot = &fence[fence.find('{').unwrap()..];
+    let of = |kind: &str| bench.redis.key(&format!("{kind}:{slot}:expire"));
+    let keys = [of("lease"), fence.clone(), of("queue"), of("seen")];
+    let offer = async |incarnation: u32, drawn_for: &str| {
+        let answer: (u8, u32, u64, String) = bench
+            .redis
+            .run("acquire", async |connection| {
+                redis::cmd("EVAL")
+                    .arg(script)
+                    .arg(keys.len())
+                    .arg(&keys)
+                    .arg(&[
+                        "ben/1",
+                        "60000",
+                        &incarnation.to_string(),
+                        "0",
+                        "3000",
+                        "16",
+                        "turns",
+                        drawn_for,
+                    ])
+                    .query_async(connection)
+                    .await
+            })
+            .await
+            .unwrap();
+        answer
+    };
+    leases.raise_incarnation("expire").await.unwrap();
+    let (answer, asked_above, _, here) = offer(0, "").await;
+    assert_eq!((answer, asked_above), (2, token.incarnation()), "one must be drawn");
+    let elsewhere = "0".repeat(40);
+    assert_eq!(offer(asked_above + 1, &elsewhere).await, (2, asked_above, 0, here.clone()));
+    let (answer, incarnation, counter, _) = offer(asked_above + 1, &here).await;
+    assert_eq!((answer, incarnation, counter), (1, asked_above + 1, 1));
+}
+
+#[tokio::test]
+async fn no_two_draws_at_once_get_one_incarnation() {
+    let bench = Bench::new().await;
+    // Each with keys of its own, so that each draws each time.
+    let leases = [0, 1, 2, 3, 4, 5].map(|part| {
+        let prefix = format!("{}{part}:", bench.key_prefix);
+        let redis = Redis::connect(&redis_settings(bench.redis_port, &prefix)).unwrap();
+        Leases::new(redis, bench.app.clone(), "ann")
+    });
+    let mut drawn = Vec::new();
+    for _ in 0..20 {
+        let draws = leases.iter().map(async |leases| {
+            leases.raise_incarnation("expire").await.unwrap();
+            let lease = leases.acquire("expire", LONG).await.unwrap().unwrap();
+            let incarnation = lease.token().incarnation();
+            lease.release().await.unwrap();
+            incarnation
+        });
+        drawn.extend(join_all(draws).await);
+    }
+    let distinct: std::collections::BTreeSet<u32> = drawn.iter().copied().collect();
+    assert_eq!(distinct.len(), drawn.len(), "{drawn:?}");
 }
