@@ -30,6 +30,9 @@ pub struct RedisSettings {
     pub port: u16,
     pub nodes: Vec<String>,
     pub sentinel_master: String,
+    pub sentinel_user: String,
+    pub sentinel_password: Secret,
+    pub sentinel_password_file: String,
     pub database: u16,
     pub tls: bool,
     pub tls_ca_file: String,
@@ -62,9 +65,11 @@ impl RedisSettings {
         );
         let file_without_tls = !self.tls && !self.tls_ca_file.is_empty();
         problems.require(!file_without_tls, "redis.tls_ca_file", "is set but redis.tls is off");
-        for (key, file) in
-            [("password_file", &self.password_file), ("tls_ca_file", &self.tls_ca_file)]
-        {
+        for (key, file) in [
+            ("password_file", &self.password_file),
+            ("sentinel_password_file", &self.sentinel_password_file),
+            ("tls_ca_file", &self.tls_ca_file),
+        ] {
             let readable = file.is_empty() || std::fs::File::open(file).is_ok();
             problems.require(readable, format!("redis.{key}"), format!("can't read `{file}`"));
         }
@@ -98,6 +103,14 @@ impl RedisSettings {
         let named = !self.sentinel_master.is_empty();
         let text = "must be set in mode sentinel and in no other";
         problems.require(sentinel == named, "redis.sentinel_master", text);
+        for (key, given) in [
+            ("sentinel_user", !self.sentinel_user.is_empty()),
+            ("sentinel_password", !self.sentinel_password.is_empty()),
+            ("sentinel_password_file", !self.sentinel_password_file.is_empty()),
+        ] {
+            let text = "is for the mode sentinel";
+            problems.require(sentinel || !given, format!("redis.{key}"), text);
+        }
         let numbered = self.mode != RedisMode::Cluster || self.database == 0;
         problems.require(numbered, "redis.database", "must be 0 in mode cluster");
     }
@@ -165,10 +178,12 @@ mod tests {
 
     #[test]
     fn each_mode_asks_for_its_own_keys_and_refuses_the_others() {
-        let bad: [(&[(&str, &str)], &str); 7] = [
+        let bad: [(&[(&str, &str)], &str); 9] = [
             (&[("T__REDIS__MODE", "mesh")], "redis.mode"),
             (&[("T__REDIS__NODES", "a:1")], "redis.nodes"),
             (&[("T__REDIS__SENTINEL_MASTER", "m")], "redis.sentinel_master"),
+            (&[("T__REDIS__SENTINEL_USER", "u")], "redis.sentinel_user"),
+            (&[("T__REDIS__SENTINEL_PASSWORD", "p")], "redis.sentinel_password"),
             (&[("T__REDIS__MODE", "cluster")], "redis.nodes"),
             (
                 &[("T__REDIS__MODE", "sentinel"), ("T__REDIS__NODES", "a:1")],

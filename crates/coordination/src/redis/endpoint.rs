@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use millrace_runtime::settings::Secret;
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::cluster::ClusterClient;
 use redis::{
@@ -58,6 +59,7 @@ struct Access {
     tls: bool,
     tls_ca: Option<Vec<u8>>,
     login: RedisConnectionInfo,
+    sentinel_login: RedisConnectionInfo,
     connect_timeout: Duration,
     operation_timeout: Duration,
 }
@@ -133,14 +135,11 @@ impl Endpoint {
 
 impl Access {
     fn new(settings: &RedisSettings) -> Result<Self, RedisError> {
-        let mut login = RedisConnectionInfo::default().set_db(i64::from(settings.database));
-        if !settings.user.is_empty() {
-            login = login.set_username(&settings.user);
-        }
-        let password = password(settings)?;
-        if !password.is_empty() {
-            login = login.set_password(password);
-        }
+        let login = login_of(&settings.user, &settings.password, &settings.password_file)?;
+        let login = login.set_db(i64::from(settings.database));
+        let (user, password) = (&settings.sentinel_user, &settings.sentinel_password);
+        // Sentinels have users of their own.
+        let sentinel_login = login_of(user, password, &settings.sentinel_password_file)?;
         let tls_ca = match settings.tls_ca_file.as_str() {
             "" => None,
             path => Some(read(path)?.into_bytes()),
@@ -149,6 +148,7 @@ impl Access {
             tls: settings.tls,
             tls_ca,
             login,
+            sentinel_login,
             connect_timeout: settings.connect_timeout,
             operation_timeout: settings.operation_timeout,
         })
@@ -161,9 +161,8 @@ impl Access {
                 Place::Single(self.client(&settings.host, settings.port, self.login.clone())?)
             }
             RedisMode::Sentinel => {
-                // Sentinels have users of their own; ours is Redis'.
                 let asked = nodes()
-                    .map(|(host, port)| self.client(host, port, RedisConnectionInfo::default()));
+                    .map(|(host, port)| self.client(host, port, self.sentinel_login.clone()));
                 Place::Sentinel {
                     sentinels: asked.collect::<RedisResult<_>>()?,
                     master: settings.sentinel_master.clone(),
@@ -281,11 +280,19 @@ fn no_answer(text: &'static str) -> redis::RedisError {
     redis::RedisError::from((ErrorKind::Io, text))
 }
 
-fn password(settings: &RedisSettings) -> Result<String, RedisError> {
-    if settings.password_file.is_empty() {
-        return Ok(settings.password.expose().to_owned());
+fn login_of(user: &str, password: &Secret, file: &str) -> Result<RedisConnectionInfo, RedisError> {
+    let mut login = RedisConnectionInfo::default();
+    if !user.is_empty() {
+        login = login.set_username(user);
     }
-    Ok(read(&settings.password_file)?.trim_end_matches(['\r', '\n']).to_owned())
+    let password = match file {
+        "" => password.expose().to_owned(),
+        file => read(file)?.trim_end_matches(['\r', '\n']).to_owned(),
+    };
+    if !password.is_empty() {
+        login = login.set_password(password);
+    }
+    Ok(login)
 }
 
 fn read(path: &str) -> Result<String, RedisError> {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use millrace_coordination::{RedisMode, RedisSettings};
+use millrace_runtime::settings::Secret;
 use millrace_testkit::{RedisSentinels, wait_until};
 use tokio::sync::Mutex;
 
@@ -152,4 +153,28 @@ async fn tokens_rise_over_a_wiped_primary_and_a_flush() {
     assert_eq!(sink.write(&held).await, Err(Denied::Refused));
     assert_eq!(sink.write(&next).await, Ok(()));
     sink.tokens().await;
+}
+
+#[tokio::test]
+async fn sentinels_that_want_a_password_get_theirs_and_not_redis_own() {
+    let (redis, sink) = (RedisSentinels::start().await.unwrap(), Sink::new().await);
+    let rights = "+ping +client +sentinel|get-master-addr-by-name";
+    assert!(include_str!("../../README.md").contains(rights));
+    for address in redis.sentinel_addresses() {
+        let client = redis::Client::open(format!("redis://{address}")).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut acl = redis::cmd("ACL");
+        acl.arg("SETUSER")
+            .arg("guest")
+            .arg("on")
+            .arg(">of the sentinels")
+            .arg(rights.split(' ').collect::<Vec<_>>());
+        acl.query_async::<()>(&mut connection).await.unwrap();
+    }
+    let mut settings = settings(&sink, &redis);
+    settings.sentinel_user = "guest".into();
+    settings.sentinel_password = Secret::new("of somebody else");
+    sink.holder(&settings, "ann").acquire(WORK, LONG).await.unwrap_err();
+    settings.sentinel_password = Secret::new("of the sentinels");
+    sink.turn(&sink.holder(&settings, "ann")).await.release().await;
 }
