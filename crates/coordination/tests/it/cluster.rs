@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use millrace_coordination::{RedisMode, RedisSettings};
+use millrace_runtime::settings::Secret;
 use millrace_testkit::{Redis, RedisCluster, Way, wait_until};
 
 use crate::harness::LONG;
@@ -126,4 +127,43 @@ async fn an_acquisition_whose_answer_was_lost_is_not_taken_for_another_holders()
     });
     // Asked a second time by the client, Redis must know whose attempt it was; or nobody is told anything.
     assert!(!matches!(acquired, Ok(None)), "nobody else holds it");
+}
+
+#[tokio::test]
+async fn the_rights_named_in_the_readme_are_enough_on_a_cluster() {
+    let (redis, sink) = (RedisCluster::start(0).await.unwrap(), Sink::new().await);
+    let mut settings = settings(&sink, &redis);
+    let readme = include_str!("../../README.md");
+    let rights = readme.lines().find(|line| line.starts_with("+ping ")).unwrap();
+    assert!(readme.contains("`+cluster +asking` too on a cluster"));
+    let (keys, channels) =
+        (format!("~{}*", settings.key_prefix), format!("&{}*", settings.key_prefix));
+    for node in redis.nodes() {
+        let mut acl = vec![
+            "ACL", "SETUSER", "guest", "on", ">secret", &keys, &channels, "+cluster", "+asking",
+        ];
+        acl.extend(rights.split(' '));
+        node.ask::<()>(&acl).await.unwrap();
+    }
+    settings.user = "guest".into();
+    settings.password = Secret::new("secret");
+    let (ann, ben) = (sink.holder(&settings, "ann"), sink.holder(&settings, "ben"));
+    let mut lease = sink.acquired(&ann, LONG).await;
+    let (slot, from) = place(&redis).await;
+    redis.move_slot(slot, (from + 1) % 3).await.unwrap();
+    assert!(lease.renew().await.unwrap());
+    let (next, ()) = tokio::join!(ben.acquire_within(WORK, LONG, FAILED_OVER_WITHIN), async {
+        wait_until("ben waits", FAILED_OVER_WITHIN, || async {
+            let list = ann.list().await;
+            list.redis && list.leases[0].waiters == 1
+        })
+        .await;
+        assert!(lease.release().await.unwrap());
+    });
+    assert!(next.unwrap().unwrap().release().await.unwrap());
+    ann.raise_incarnation(WORK).await.unwrap();
+    for node in redis.nodes() {
+        let refused: redis::Value = node.ask(&["ACL", "LOG"]).await.unwrap();
+        assert!(!format!("{refused:?}").contains("guest"), "{refused:?}");
+    }
 }
