@@ -116,7 +116,7 @@ impl Depot {
         let specs = [TopicSpec::new(TOPIC.as_str(), partitions), TopicSpec::new(dead.as_str(), 1)];
         let topics = stack.topics(&namespace, &specs).await;
         let mut depot = Self::closed(stack, namespace);
-        depot._topics.push(topics);
+        depot.keep(topics);
         depot
     }
 
@@ -126,6 +126,11 @@ impl Depot {
         let producer = patient_producer(&settings);
         let (tasks, done) = (Tasks::new(), Log::default());
         Self { stack, namespace, settings, producer, tasks, done, _topics: Vec::new() }
+    }
+
+    /// Topics that live as long as this does.
+    pub(crate) fn keep(&mut self, topics: TestTopics) {
+        self._topics.push(topics);
     }
 
     /// Starts a member whose handler does `act` with each batch.

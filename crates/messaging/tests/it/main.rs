@@ -24,5 +24,7 @@ mod rebalance;
 mod retries;
 mod standstill;
 mod stop;
+mod stop_in_doubt;
+mod stop_while_joining;
 mod topic_faults;
 mod tracing_context;

@@ -14,4 +14,5 @@ mod relay_faults;
 mod relay_floor;
 mod relay_order;
 mod relay_speed;
+mod relay_wakeup;
 mod stopped_owner;

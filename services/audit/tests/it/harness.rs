@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 const TOPIC: Topic = Topic::AuditTopic;
+const PARTITIONS: i32 = 2;
 
 /// A running service and what it stands on. End each test with [`TestApp::finish`].
 pub(crate) struct TestApp {
@@ -81,7 +82,7 @@ pub(crate) async fn spawn_app_with(overrides: &[(&str, &str)]) -> TestApp {
         TOPIC.topic_name().dead_letter(groups::AUDIT_RECORD).to_string(),
         Topic::RequestLogs.topic_name().to_string(),
     ];
-    let specs: Vec<TopicSpec> = names.iter().map(|name| TopicSpec::new(name, 2)).collect();
+    let specs: Vec<TopicSpec> = names.iter().map(|name| TopicSpec::new(name, PARTITIONS)).collect();
     let topics = stack.topics(&namespace, &specs).await;
     let mut environment = database.env("AUDIT");
     for (key, value) in [
@@ -194,6 +195,23 @@ impl TestApp {
 
     pub(crate) async fn wait_stored(&self, id: Uuid) {
         wait_until("record stored", PATIENCE, || async { self.stored(id).await == 1 }).await;
+    }
+
+    /// Waits until the service has finished with everything that is on the topic: its handler keeps no order, so no
+    /// record says anything about another.
+    pub(crate) async fn wait_finished(&self) {
+        let (access, topic) =
+            (self.stack.access(), self.namespace.topic(TOPIC.topic_name().as_str()));
+        let group = format!("{}{}", groups::AUDIT_RECORD, self.namespace.group_suffix);
+        for partition in 0..PARTITIONS {
+            let end = access.log_end(&topic, partition).await.unwrap();
+            wait_until("everything is finished", PATIENCE, || async {
+                let committed = access.committed(&group, &topic, partition).await;
+                let committed = committed.map_or(0, |committed| committed.offset);
+                if committed >= end { Ok(()) } else { Err((partition, committed, end)) }
+            })
+            .await;
+        }
     }
 
     /// What this process's services warned of so far.

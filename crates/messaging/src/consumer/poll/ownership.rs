@@ -103,17 +103,9 @@ impl<H: Handler> State<'_, H> {
         }
     }
 
-    /// Takes none of the partitions whose offsets are not known yet. The client waits for an answer, also when it
-    /// closes, and would not leave the group without one.
-    pub(super) fn decline(&mut self) {
-        while self.joining.waiting.pop_front().is_some() {
-            if let Err(error) = assign(&self.session.consumer, &TopicPartitionList::new()) {
-                tracing::debug!(group = self.poll.identity.group, %error, "assignment was not declined");
-            }
-        }
-    }
-
-    /// Answers assignments that nobody will look into any more: the client would wait for it while it closes.
+    /// Answers assignments whose offsets are not known yet. Nothing of them is begun or committed, so the next owner has
+    /// all of it. While it closes the client takes back what it assigned and so needs no answer, unless that is nothing:
+    /// an empty assignment that nobody answers keeps it from leaving the group.
     pub(super) fn answer_joins(&mut self) {
         for partitions in std::mem::take(&mut self.joining.waiting) {
             let mut list = TopicPartitionList::with_capacity(partitions.len());

@@ -139,7 +139,6 @@ impl<'a, H: Handler> State<'a, H> {
         self.answer_joins();
         let all: Vec<Slot> = self.owned.keys().copied().collect();
         self.forget(&all);
-        self.decline();
         self.session.close(self.poll.settings.close_timeout)
     }
 
