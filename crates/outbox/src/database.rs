@@ -5,6 +5,7 @@
 //! transactions and statements: an instance that is stopped in the middle of a transaction frees its rows by
 //! itself.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
@@ -15,6 +16,13 @@ use crate::{DatabaseSettings, TlsMode};
 /// A pooled connection unused for longer is pinged before it is handed out. Pinging always would cost each
 /// request a round trip.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(2);
+
+/// Run on each connection that comes back. A future that is dropped while its transaction begins leaves the transaction
+/// open without the driver's knowledge (it counts a transaction when `begin` is answered, and rolls back what it counts);
+/// whatever the next user writes outside of one would be reported as written and be undone later. The driver doesn't say
+/// whether a connection is in such a state, and futures are dropped wherever there is a deadline. `begin` first, because a
+/// `rollback` alone warns when there is nothing to roll back.
+const END_ANY_TRANSACTION: &str = "begin; rollback";
 
 /// How soon the server notices that a client vanished without a word, and frees its locks.
 const KEEPALIVE: [(&str, &str); 3] = [
@@ -104,7 +112,21 @@ pub fn connect(settings: &DatabaseSettings, service: &str) -> Result<PgPool, Con
                 Ok(true)
             })
         })
+        .after_release(|connection, _| Box::pin(end_any_transaction(connection)))
         .connect_lazy_with(options(settings, service)?))
+}
+
+/// Sends [`END_ANY_TRANSACTION`] and leaves its answer to the ping with which the pool tests each connection that comes
+/// back: so it costs no round trip of its own. A failure is the ping's too, and closes the connection.
+async fn end_any_transaction(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    // The answers that a dropped future left behind come first; as a rule there are none.
+    connection.flush().await?;
+    let mut ended = std::pin::pin!(sqlx::raw_sql(END_ANY_TRANSACTION).execute(connection));
+    let sent = std::future::poll_fn(|context| Poll::Ready(ended.as_mut().poll(context))).await;
+    match sent {
+        Poll::Ready(answer) => answer.map(|_| true),
+        Poll::Pending => Ok(true),
+    }
 }
 
 /// How one connection of `service` is opened, with its limits.

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use millrace_outbox::{DatabaseHealth, MIGRATIONS, StoreError, connect, migrate, migrator};
+use millrace_outbox::{
+    DatabaseHealth, DatabaseSettings, MIGRATIONS, StoreError, connect, migrate, migrator,
+};
 use millrace_runtime::settings::Secret;
 use millrace_testkit::{ports, wait_until};
+use sqlx::PgPool;
 
 use crate::harness::{Bench, database_settings};
 
@@ -50,6 +53,45 @@ async fn a_connection_that_the_server_ended_is_replaced() {
         sqlx::query("select 1").execute(&pool).await.is_ok()
     })
     .await;
+}
+
+/// Drops transactions while they begin, at their first wait, at their second one, and so on: one of them is the wait for
+/// the answer to `begin`. After each it writes outside of any transaction; answers how many of these writes nobody sees.
+async fn writes_lost(pool: &PgPool, others: &PgPool) -> i64 {
+    const WAITS_MAX: usize = 12;
+    let insert = "insert into inbox (message_id, consumer_group, outcome) values ($1, 'g', 'done')";
+    let mut written = Vec::new();
+    for waits in 1..=WAITS_MAX {
+        let mut begin = Box::pin(pool.begin());
+        let mut waited = 0;
+        std::future::poll_fn(|context| {
+            waited += 1;
+            if waited > waits || begin.as_mut().poll(context).is_ready() {
+                return std::task::Poll::Ready(());
+            }
+            std::task::Poll::Pending
+        })
+        .await;
+        drop(begin);
+        let id = uuid::Uuid::now_v7();
+        sqlx::query(insert).bind(id).execute(pool).await.unwrap();
+        written.push(id);
+    }
+    let count = "select $2 - count(*) from inbox where message_id = any($1)";
+    let all = i64::try_from(written.len()).unwrap();
+    sqlx::query_scalar(count).bind(&written).bind(all).fetch_one(others).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_on_which_a_transaction_was_half_begun_loses_nobodys_writes() {
+    let bench = Bench::new().await;
+    let settings = DatabaseSettings { pool_max: 1, ..database_settings(&bench.database) };
+    let pool = connect(&settings, "walks").unwrap();
+    assert_eq!(writes_lost(&pool, &bench.app).await, 0);
+    // The driver alone does lose them. When it no longer does, the pool's own care can go.
+    let careless = pool.options().clone().after_release(|_, _| Box::pin(async { Ok(true) }));
+    let careless = careless.connect_lazy_with(pool.connect_options().as_ref().clone());
+    assert!(writes_lost(&careless, &bench.app).await > 0);
 }
 
 #[tokio::test]
