@@ -62,6 +62,9 @@ async fn renew(
         let last_moment = lease.ends() - margin;
         let stuck_at = held.progressed() + progress_within;
         tokio::select! {
+            // Who has finished gives the lease back, also when it stood still until a renewal was due, or past the end:
+            // only its own lease can be given back.
+            biased;
             () = done.cancelled() => return End::Done,
             () = sleep_until(next.min(last_moment).min(stuck_at)) => {}
         }

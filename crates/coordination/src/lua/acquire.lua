@@ -53,7 +53,10 @@ end
 
 -- Asked for on the server that will hold the token, at the moment it is given: a connection may outlive a
 -- failover or a promotion, and what it read when it was opened with it.
-local replid = string.match(redis.call('info', 'replication'), 'master_replid:(%x+)')
+local replication = redis.call('info', 'replication')
+-- A plain search: a pattern would be tried at each of the two hundred places before it.
+local _, before = string.find(replication, 'master_replid:', 1, true)
+local replid = string.sub(replication, before + 1, before + 40)
 local memory = redis.call('hmget', fence, 'incarnation', 'replid', 'counter')
 local incarnation = tonumber(memory[1] or '0')
 local counter = tonumber(memory[3] or '0')
@@ -67,8 +70,9 @@ elseif incarnation == 0 or memory[2] ~= replid or counter >= 4294967295 then
   return waits and stay() or {2, incarnation, 0, replid}
 end
 counter = counter + 1
-redis.call('hset', fence, 'incarnation', whole(incarnation), 'replid', replid, 'counter', whole(counter))
-local value = whole(incarnation) .. ':' .. whole(counter) .. ':' .. whole(now) .. ':' .. attempt
+local upper, lower = whole(incarnation), whole(counter)
+redis.call('hset', fence, 'incarnation', upper, 'replid', replid, 'counter', lower)
+local value = upper .. ':' .. lower .. ':' .. whole(now) .. ':' .. attempt
 redis.call('set', lease, value, 'px', ttl)
 if head then
   take_out(queue, seen, attempt)
