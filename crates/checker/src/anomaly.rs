@@ -28,6 +28,15 @@ pub enum AnomalyName {
     HandledAfterRevoke,
     DoubleLetter,
     LateRepeat,
+    StaleToken,
+    SharedToken,
+    InterleavedTokens,
+    NonmonotonicGrant,
+    EarlyGrant,
+    WorkAfterLoss,
+    RefusedWrite,
+    LostOccurrence,
+    DoubleDispatch,
 }
 
 impl AnomalyName {
@@ -57,6 +66,15 @@ impl AnomalyName {
             Self::HandledAfterRevoke => "handled-after-revoke",
             Self::DoubleLetter => "double-letter",
             Self::LateRepeat => "late-repeat",
+            Self::StaleToken => "stale-token",
+            Self::SharedToken => "shared-token",
+            Self::InterleavedTokens => "interleaved-tokens",
+            Self::NonmonotonicGrant => "nonmonotonic-grant",
+            Self::EarlyGrant => "early-grant",
+            Self::WorkAfterLoss => "work-after-loss",
+            Self::RefusedWrite => "refused-write",
+            Self::LostOccurrence => "lost-occurrence",
+            Self::DoubleDispatch => "double-dispatch",
         }
     }
 }

@@ -4,19 +4,20 @@
 //! may be killed between doing and noting, so a missing note proves nothing; what a store holds is proof.
 //! These types are written to files on purpose: a broken run must be readable by a person and checked again later.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// One note.
+/// One note, about messages unless `W` says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Event {
+pub struct Event<W = What> {
     /// When, in microseconds since 1970 by the machine's clock.
     pub at_us: i64,
     /// The process that noted it: a member, a producer, a reader or the conductor. A restarted process has a new name.
     pub by: String,
     /// What it noted.
     #[serde(flatten)]
-    pub what: What,
+    pub what: W,
 }
 
 /// What can be noted.
@@ -54,6 +55,8 @@ pub enum What {
     Committed { topic: String, partition: i32, offset: i64 },
     /// The process `member` was stopped past its session and went on.
     Zombie { member: String },
+    /// Whoever watches the group's coordinator waited so long for its last answer: a commit may have, too.
+    Silent { for_us: i64 },
     /// The process `member` is gone, however it ended.
     Ended { member: String },
 }
@@ -143,15 +146,27 @@ impl History {
         events.sort_by_key(|event| event.at_us);
         Self { events, finals }
     }
+}
 
+impl<W: DeserializeOwned> Event<W> {
     /// Reads notes from JSON lines. A last line without an end is what a killed process leaves, and is skipped.
     ///
     /// # Errors
     /// When another line is no note.
-    pub fn read_events(text: &str) -> Result<Vec<Event>, serde_json::Error> {
+    pub fn read_all(text: &str) -> Result<Vec<Self>, serde_json::Error> {
         let torn = !text.is_empty() && !text.ends_with('\n');
         let whole = if torn { text.rfind('\n').map_or("", |end| &text[..end]) } else { text };
         whole.lines().map(serde_json::from_str).collect()
+    }
+}
+
+impl History {
+    /// [`Event::read_all`] of notes about messages.
+    ///
+    /// # Errors
+    /// When a line is no note.
+    pub fn read_events(text: &str) -> Result<Vec<Event>, serde_json::Error> {
+        Event::read_all(text)
     }
 }
 

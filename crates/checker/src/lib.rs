@@ -3,6 +3,8 @@
 pub mod anomaly;
 mod checks;
 pub mod history;
+pub mod leases;
+pub mod occurrences;
 pub mod promises;
 pub mod report;
 mod view;

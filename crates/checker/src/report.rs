@@ -29,13 +29,13 @@ pub struct Ledger {
     pub zombies: usize,
 }
 
-/// What was found.
+/// What was found; `L` are the sums of what was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub struct Report<L = Ledger> {
     /// Every finding.
     pub anomalies: Vec<Anomaly>,
     /// The sums.
-    pub ledger: Ledger,
+    pub ledger: L,
 }
 
 /// Judges a history by the promises that were made.
@@ -61,7 +61,17 @@ impl Ledger {
     }
 }
 
-impl Report {
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sent, done, dead, both, repeats, zombies } = self;
+        write!(
+            f,
+            "sent={sent} done={done} dead={dead} both={both} repeats={repeats} zombies={zombies}"
+        )
+    }
+}
+
+impl<L> Report<L> {
     /// True when nothing was found.
     #[must_use]
     pub fn ok(&self) -> bool {
@@ -84,28 +94,29 @@ impl Report {
         self.anomalies.iter().any(|anomaly| anomaly.name == name)
     }
 
+    /// `ok`, or what is broken and how often.
+    #[must_use]
+    pub fn word(&self) -> String {
+        if self.ok() {
+            return "ok".to_owned();
+        }
+        let counts = self.counts();
+        let found: Vec<String> =
+            counts.iter().map(|(name, count)| format!("{name} x{count}")).collect();
+        format!("broken ({})", found.join(", "))
+    }
+}
+
+impl<L: fmt::Display> Report<L> {
     /// The last line of a drill.
     #[must_use]
     pub fn verdict(&self, seed: u64) -> String {
-        let Ledger { sent, done, dead, both, repeats, zombies } = self.ledger;
-        let word = match self.ok() {
-            true => "ok".to_owned(),
-            false => {
-                let counts = self.counts();
-                let found: Vec<String> =
-                    counts.iter().map(|(name, count)| format!("{name} x{count}")).collect();
-                format!("broken ({})", found.join(", "))
-            }
-        };
-        format!(
-            "verdict: {word}, sent={sent} done={done} dead={dead} both={both} \
-             repeats={repeats} zombies={zombies} seed={seed}"
-        )
+        format!("verdict: {}, {} seed={seed}", self.word(), self.ledger)
     }
 }
 
 /// The findings, a few of each name, without the verdict.
-impl fmt::Display for Report {
+impl<L> fmt::Display for Report<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, count) in self.counts() {
             let all = self.anomalies.iter().filter(|anomaly| anomaly.name == name);

@@ -172,6 +172,7 @@ impl<'h> View<'h> {
             What::Assigned { .. }
             | What::Revoked { .. }
             | What::Abandoned { .. }
+            | What::Silent { .. }
             | What::Ended { .. } => {}
         }
     }

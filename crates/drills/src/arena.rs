@@ -39,7 +39,7 @@ pub use member::{Frozen, Member};
 pub use shape::Shape;
 
 use crate::member::{Protocol, Sections, SinkKind};
-use crate::notes::Notes;
+use crate::notes::{self, Notes};
 use crate::parcel::GROUP;
 use feed::Feeder;
 use shape::GROUP_SETTINGS;
@@ -164,7 +164,7 @@ impl<'s> Arena<'s> {
         let left = self.tasks.wait(CLOSE_LIMIT).await;
         anyhow::ensure!(left.is_empty(), "tasks of the drill still run: {}", left.join(", "));
         let finals = harvest::finals(self).await?;
-        Ok(History::new(harvest::events(self.directory.path())?, finals))
+        Ok(History::new(notes::read_all(self.directory.path())?, finals))
     }
 }
 

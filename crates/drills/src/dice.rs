@@ -23,6 +23,12 @@ impl Dice {
     }
 }
 
+/// A seed for a drill that was given none.
+pub(crate) fn draw_seed() -> u64 {
+    let (high, low) = uuid::Uuid::now_v7().as_u64_pair();
+    (high ^ low) % 1_000_000
+}
+
 /// The finisher of splitmix64.
 pub(crate) fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);

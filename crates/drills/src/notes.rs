@@ -5,22 +5,26 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
+use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use millrace_checker::{Event, What};
 use millrace_runtime::Clock;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-/// Where one process notes what it does. Cloning shares the file.
+/// Where one process notes what it does, about messages unless `W` says otherwise. Cloning shares the file.
 #[derive(Debug, Clone)]
-pub struct Notes {
+pub struct Notes<W = What> {
     by: Arc<str>,
     file: Arc<Mutex<File>>,
     clock: Clock,
+    words: PhantomData<fn(W)>,
 }
 
-impl Notes {
+impl<W: Serialize> Notes<W> {
     /// Opens the file for the process called `by`.
     ///
     /// # Errors
@@ -29,7 +33,8 @@ impl Notes {
         let mut options = OpenOptions::new();
         let file = options.create(true).append(true).open(path);
         let file = file.with_context(|| format!("opening {}", path.display()))?;
-        Ok(Self { by: by.into(), file: Arc::new(Mutex::new(file)), clock: Clock::system() })
+        let file = Arc::new(Mutex::new(file));
+        Ok(Self { by: by.into(), file, clock: Clock::system(), words: PhantomData })
     }
 
     /// The name under which it notes.
@@ -48,7 +53,7 @@ impl Notes {
     ///
     /// # Panics
     /// When the file can't be written: a drill without notes proves nothing.
-    pub fn note(&self, what: What) {
+    pub fn note(&self, what: W) {
         // Inside the lock, so that the file is in the order of its times.
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         write(&file, &Event { at_us: self.now_us(), by: self.by.to_string(), what });
@@ -58,13 +63,29 @@ impl Notes {
     ///
     /// # Panics
     /// As [`Notes::note`].
-    pub fn note_at(&self, at_us: i64, what: What) {
+    pub fn note_at(&self, at_us: i64, what: W) {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         write(&file, &Event { at_us, by: self.by.to_string(), what });
     }
 }
 
-fn write(mut file: &File, event: &Event) {
+/// All notes in this directory, process by process.
+pub(crate) fn read_all<W: DeserializeOwned>(directory: &Path) -> Result<Vec<Event<W>>> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(directory).context("listing the notes")? {
+        let path = entry.context("listing the notes")?.path();
+        if path.extension().is_none_or(|extension| extension != "jsonl") {
+            continue;
+        }
+        let text = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let text = String::from_utf8_lossy(&text);
+        let events = Event::read_all(&text);
+        all.extend(events.with_context(|| format!("reading {}", path.display()))?);
+    }
+    Ok(all)
+}
+
+fn write<W: Serialize>(mut file: &File, event: &Event<W>) {
     let mut line = serde_json::to_string(event).expect("texts, numbers and ids are always JSON");
     line.push('\n');
     file.write_all(line.as_bytes()).expect("a drill without notes proves nothing");

@@ -11,13 +11,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use millrace_testkit::Stack;
 
 use crate::arena::{Arena, End, Shape};
+use crate::dice;
 use crate::fate::Fates;
 use crate::member::{ModeKind, Protocol, SinkKind};
+use crate::process::copy_notes;
 use weather::Weather;
 
 /// Nothing that is still missing after so long without a movement will come.
@@ -75,7 +77,7 @@ pub struct Arguments {
 /// When the drill itself fails; a broken promise is a failing exit code behind the verdict.
 #[expect(clippy::print_stdout, reason = "the verdict is what the command is for")]
 pub async fn run(arguments: Arguments) -> Result<ExitCode> {
-    let seed = arguments.seed.unwrap_or_else(draw_seed);
+    let seed = arguments.seed.unwrap_or_else(dice::draw_seed);
     println!("seed {seed}");
     let stack = Stack::private().await?;
     let shape = shape(&arguments);
@@ -128,18 +130,4 @@ fn shape(arguments: &Arguments) -> Shape {
             .or(takes_commits.then_some(REPLAY_WINDOW)),
         ..Shape::new(arguments.sink)
     }
-}
-
-fn draw_seed() -> u64 {
-    let (high, low) = uuid::Uuid::now_v7().as_u64_pair();
-    (high ^ low) % 1_000_000
-}
-
-fn copy_notes(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
-    std::fs::create_dir_all(to).context("making the directory for the notes")?;
-    for entry in std::fs::read_dir(from).context("listing the notes")? {
-        let entry = entry.context("listing the notes")?;
-        std::fs::copy(entry.path(), to.join(entry.file_name())).context("copying notes")?;
-    }
-    Ok(())
 }

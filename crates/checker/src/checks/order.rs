@@ -124,6 +124,7 @@ impl Lanes<'_, '_> {
                 | What::Effect { .. }
                 | What::Committed { .. }
                 | What::Zombie { .. }
+                | What::Silent { .. }
                 | What::Ended { .. } => {}
             }
         }

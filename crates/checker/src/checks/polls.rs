@@ -48,6 +48,7 @@ pub(super) fn check(view: &View<'_>, _: &Promises) -> Vec<Anomaly> {
             | What::Settled { .. }
             | What::Committed { .. }
             | What::Zombie { .. }
+            | What::Silent { .. }
             | What::Ended { .. } => {}
         }
     }

@@ -1,7 +1,8 @@
 //! Is a record repeated that had been finished long before its owner went?
 //!
 //! Finished offsets are committed, with the map of those above the oldest unfinished one, at least once a promised
-//! window. What was finished longer before its owner's end than that must not be handed over again.
+//! window while the coordinator answers. What was finished longer before its owner's end than that must not be handed
+//! over again; time in which somebody else waited for the coordinator's answer doesn't count.
 //! A record that was given up without a database is finished when its letter is there, which nobody notes: until then it
 //! is one of the holes, and a hole may come again.
 
@@ -22,10 +23,13 @@ pub(super) fn check(view: &View<'_>, promises: &Promises) -> Vec<Anomaly> {
                 continue;
             }
             let went_us = owner_went(view, finished, partition).filter(|went| *went <= again.at_us);
-            let known_us = went_us.unwrap_or(again.at_us) - finished.at_us;
+            let until_us = went_us.unwrap_or(again.at_us);
+            let silent_us = silent(view, finished.at_us, until_us);
+            let known_us = until_us - finished.at_us - silent_us;
             if known_us > window_us {
                 let text = format!(
-                    "{id}: {} began it again, {known_us} us after {} had finished it and before that one went",
+                    "{id}: {} began it again, {known_us} us after {} had finished it and before that one went \
+                     ({silent_us} us of silence left out)",
                     again.by, finished.by
                 );
                 found.push(Anomaly::new(AnomalyName::LateRepeat, text));
@@ -70,6 +74,18 @@ fn from_memory(
     view.zombies.contains(again.by) && !owner()
 }
 
+/// How much of a span the coordinator left somebody without an answer.
+fn silent(view: &View<'_>, from_us: i64, until_us: i64) -> i64 {
+    let events = &view.history.events;
+    let after = events.partition_point(|event| event.at_us <= from_us);
+    let spans = events[after..].iter().filter_map(|event| {
+        let What::Silent { for_us } = event.what else { return None };
+        Some((event.at_us - for_us, event.at_us))
+    });
+    // One watcher asks one question after the other, so its spans don't overlap.
+    spans.map(|(from, until)| (until.min(until_us) - from.max(from_us)).max(0)).sum()
+}
+
 /// When the member that finished a record stopped being able to commit it.
 fn owner_went(view: &View<'_>, finished: Note<'_>, partition: Partition<'_>) -> Option<i64> {
     let events = &view.history.events;
@@ -90,6 +106,7 @@ fn owner_went(view: &View<'_>, finished: Note<'_>, partition: Partition<'_>) -> 
         | What::Abandoned { .. }
         | What::Effect { .. }
         | What::Settled { .. }
+        | What::Silent { .. }
         | What::Committed { .. } => false,
     });
     went.map(|event| event.at_us)

@@ -6,6 +6,8 @@
     reason = "a mutation looks for one kind of note among all"
 )]
 
+mod leases;
+mod occurrences;
 mod planted;
 mod random;
 mod right;

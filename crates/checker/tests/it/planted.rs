@@ -1,6 +1,6 @@
 //! One planted anomaly for each name: found by its name, in a history that was clean before.
 
-use millrace_checker::{AnomalyName, check};
+use millrace_checker::{AnomalyName, Event, What, check};
 
 use crate::right::{Dice, Flavour, Plan, history};
 use crate::wrong::{NAMES, plant};
@@ -69,4 +69,21 @@ planted! {
     a_start_after_a_revocation_is_found => HandledAfterRevoke,
     two_letters_for_one_record_are_a_double_letter => DoubleLetter,
     a_repeat_long_after_the_end_is_late => LateRepeat,
+}
+
+#[test]
+fn a_repeat_is_not_late_when_the_coordinator_gave_no_answer_meanwhile() {
+    let flavour = Flavour::Plain;
+    let mut history = history(plan(flavour));
+    assert!(plant(AnomalyName::LateRepeat, flavour, &mut history, &mut Dice::new(9)));
+    let again = history.events.pop().expect("the repeat is the last event");
+    let last_us = history.events.last().expect("an event").at_us;
+    let silent =
+        |for_us| Event { at_us: again.at_us, by: "observer".into(), what: What::Silent { for_us } };
+    for (for_us, late) in [(1_000_000, true), (again.at_us - last_us, false)] {
+        let mut told = history.clone();
+        told.events.extend([silent(for_us), again.clone()]);
+        let report = check(&told, &flavour.promises());
+        assert_eq!(report.has(AnomalyName::LateRepeat), late, "{for_us} us of silence: {report}");
+    }
 }

@@ -1,10 +1,9 @@
 //! Everything that is known when a drill is over: the notes, and what the stores hold.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::{Context, Result};
-use millrace_checker::{EffectRow, Event, Finals, History, InboxRow, LogRecord, Outcome};
+use millrace_checker::{EffectRow, Finals, InboxRow, LogRecord, Outcome};
 use millrace_envelope::TopicName;
 use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
@@ -12,22 +11,6 @@ use uuid::Uuid;
 use super::{Arena, log};
 use crate::member::SinkKind;
 use crate::parcel::{GROUP, NOTICES, PARCELS};
-
-/// All notes, process by process.
-pub(super) fn events(directory: &Path) -> Result<Vec<Event>> {
-    let mut all = Vec::new();
-    for entry in std::fs::read_dir(directory).context("listing the notes")? {
-        let path = entry.context("listing the notes")?.path();
-        if path.extension().is_none_or(|extension| extension != "jsonl") {
-            continue;
-        }
-        let text = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        let text = String::from_utf8_lossy(&text);
-        let events = History::read_events(&text);
-        all.extend(events.with_context(|| format!("reading {}", path.display()))?);
-    }
-    Ok(all)
-}
 
 pub(super) async fn finals(arena: &Arena<'_>) -> Result<Finals> {
     let mut finals = Finals {

@@ -6,16 +6,18 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use millrace_checker::What;
-use millrace_testkit::pid::ProcessId;
 use millrace_testkit::{Process, try_wait_until};
 use nix::sys::signal::Signal;
 
 use super::Arena;
 use super::shape::{DATABASE, SESSION_US};
 use super::watch::Watch;
+use crate::process::{keep_output, stopped};
 
 /// How long a member may take to stop in the orderly way.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// How long it may take until a process stands still.
+const FREEZE_LIMIT: Duration = Duration::from_secs(5);
 
 /// A member process of a drill. Dropping it kills it.
 #[derive(Debug)]
@@ -85,7 +87,7 @@ impl Arena<'_> {
         // What it noted until it was gone stands behind this note or before it; what it committed does not matter by then.
         let at_us = self.notes.now_us();
         member.process.kill_9();
-        self.keep_output(&member);
+        keep_output(self.directory(), &member.name, &member.process);
         self.notes.note_at(at_us, What::Ended { member: member.name });
     }
 
@@ -106,11 +108,14 @@ impl Arena<'_> {
         Ok(())
     }
 
-    /// Freezes a member until [`Arena::thaw`].
-    pub fn freeze(&self, member: &Member) -> Frozen {
-        let since_us = self.notes.now_us();
+    /// Freezes a member until [`Arena::thaw`]. On a busy machine it may go on for a while before the signal arrives:
+    /// what counts is when the kernel says that it stands still.
+    ///
+    /// # Errors
+    /// When it doesn't.
+    pub async fn freeze(&self, member: &Member) -> Result<Frozen> {
         member.process.sigstop();
-        Frozen { name: member.name.clone(), since_us }
+        self.frozen(member, FREEZE_LIMIT).await
     }
 
     /// Waits until a member has frozen itself.
@@ -152,7 +157,7 @@ impl Arena<'_> {
         let status = status.map_err(|_| {
             anyhow::anyhow!("{} didn't stop:\n{}", member.name, member.process.output())
         })?;
-        self.keep_output(&member);
+        keep_output(self.directory(), &member.name, &member.process);
         self.notes.note(What::Ended { member: member.name.clone() });
         // Without a word to SIGTERM ends only who hasn't begun: listening is the first thing that a member does.
         let unborn = status.signal() == Some(Signal::SIGTERM as i32);
@@ -163,14 +168,6 @@ impl Arena<'_> {
             member.process.output()
         );
         Ok(())
-    }
-
-    /// Its output lies beside its notes, for whoever has to find out what it thought.
-    fn keep_output(&self, member: &Member) {
-        let file = self.directory().join(format!("{}.log", member.name));
-        if let Err(error) = std::fs::write(&file, member.process.output()) {
-            tracing::warn!(%error, "the output of {} was not kept", member.name);
-        }
     }
 
     /// Kills the broker and starts it again; the stack must be the drill's own.
@@ -201,14 +198,4 @@ impl Arena<'_> {
 /// An argument's word for a value.
 fn word(value: impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-}
-
-/// True when the kernel says so, and the process's state when not.
-fn stopped(pid: u32) -> Result<(), String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-    match state {
-        Some('T') => Ok(()),
-        other => Err(format!("{other:?}, {:?}", ProcessId::of(pid))),
-    }
 }

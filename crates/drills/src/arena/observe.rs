@@ -1,11 +1,12 @@
-//! Looks at the group's committed offsets, again and again, and notes when they change.
+//! Looks at the group's committed offsets, again and again, and notes when they change, and how long an answer took
+//! that was late.
 //!
 //! The note carries the time of the answer: the commit is no later than that, so whatever a handler noted before its
 //! end stands before it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use millrace_checker::What;
@@ -19,6 +20,8 @@ use crate::parcel::{GROUP, PARCELS};
 
 const INTERVAL: Duration = Duration::from_millis(50);
 const ASK_LIMIT: Duration = Duration::from_secs(2);
+/// An answer within this time is prompt.
+const PROMPT: Duration = Duration::from_millis(100);
 
 impl Arena<'_> {
     /// Starts the observer; it ends with the arena's token.
@@ -31,11 +34,17 @@ impl Arena<'_> {
         self.tasks.spawn("observer", async move {
             let mut seen = BTreeMap::new();
             while !stop.is_cancelled() {
-                let (client, topic) = (Arc::clone(&client), topic.clone());
-                let asked =
+                let (client, topic, asked) = (Arc::clone(&client), topic.clone(), Instant::now());
+                let answer =
                     tokio::task::spawn_blocking(move || committed(&client, &topic, partitions));
+                let answer = answer.await;
+                let took = asked.elapsed();
+                if took > PROMPT {
+                    let for_us = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
+                    notes.note(What::Silent { for_us });
+                }
                 // A broker that is away is a part of the drill.
-                if let Ok(Ok(offsets)) = asked.await {
+                if let Ok(Ok(offsets)) = answer {
                     note_changes(&notes, &mut seen, offsets);
                 }
                 tokio::select! {

@@ -80,6 +80,7 @@ impl Watch {
             | What::Failed { .. }
             | What::Abandoned { .. }
             | What::Zombie { .. }
+            | What::Silent { .. }
             | What::Ended { .. } => {}
         }
     }

@@ -49,11 +49,12 @@ impl<'a, 's> Crew<'a, 's> {
         }
     }
 
-    pub(super) fn freeze(&mut self, dice: &mut Dice) {
+    pub(super) async fn freeze(&mut self, dice: &mut Dice) -> Result<()> {
         if let Some(member) = self.draw(dice) {
-            let frozen = self.arena.freeze(&member);
+            let frozen = self.arena.freeze(&member).await?;
             self.frozen.push((member, frozen, Instant::now() + PAST_SESSION));
         }
+        Ok(())
     }
 
     /// Lets those go on whose time has come, and buries those that have stopped.

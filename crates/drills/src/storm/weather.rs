@@ -73,7 +73,7 @@ impl Weather<'_, '_> {
                 crew.kill(dice);
                 crew.join()?;
             }
-            Fault::Freeze => crew.freeze(dice),
+            Fault::Freeze => crew.freeze(dice).await?,
             Fault::KillBroker if !self.arguments.calm_broker => self.arena.kill_broker().await?,
             Fault::KillBroker | Fault::Nothing => {}
         }

@@ -57,7 +57,7 @@ async fn of_an_exclusive_process_that_stood_still_and_the_one_that_came_meanwhil
     let first = arena.start_holding(&late, &[]).unwrap();
     arena.feed(RECORDS).await.unwrap();
     arena.begun(Some(&first.name), BEGUN, PATIENCE).await.unwrap();
-    let frozen = arena.freeze(&first);
+    let frozen = arena.freeze(&first).await.unwrap();
     let second = arena.start_holding(&all, &[]).unwrap();
     arena.begun(Some(&second.name), 2, PATIENCE).await.unwrap();
     late.release().unwrap();

@@ -26,7 +26,7 @@ async fn survived(sink: SinkKind, protocol: Protocol) {
     arena.feed(RECORDS).await.unwrap();
     // Ten of each partition, and what is held of each key.
     arena.begun(Some(&first.name), 20 + LANES, PATIENCE).await.unwrap();
-    let frozen = arena.freeze(&first);
+    let frozen = arena.freeze(&first).await.unwrap();
     let second = arena.start_holding(&all, &[]).unwrap();
     arena.begun(Some(&second.name), LANES, PATIENCE).await.unwrap();
     late.release().unwrap();

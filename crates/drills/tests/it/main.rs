@@ -9,4 +9,8 @@ mod crash;
 mod exclusive;
 mod freeze;
 mod harness;
+mod lease_harness;
+mod lease_sabotage;
+mod leases;
 mod sabotage;
+mod schedules;

@@ -109,7 +109,7 @@ async fn without_the_epoch_check_a_stale_owner_writes() {
         arena.feed(150).await.unwrap();
         // Twelve of each partition, and what is held of each key.
         arena.begun(Some(&first.name), 24 + LANES, PATIENCE).await.unwrap();
-        let frozen = arena.freeze(&first);
+        let frozen = arena.freeze(&first).await.unwrap();
         let second = arena.start(arms).unwrap();
         // More than it can have in hand at once: it has written, under the higher epoch.
         arena.begun(Some(&second.name), 5 * LANES, PATIENCE).await.unwrap();
