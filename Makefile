@@ -3,7 +3,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help tools build up down logs status demo token pay trace check fmt clippy docs-check test bench-smoke \
-        bench-messaging drill-messaging topics docs images helm-check deps-check
+        bench-messaging bench-leases drill-messaging drill-leases topics docs images helm-check deps-check
 
 include deploy/local/ports.env
 TARGET := $(or $(CARGO_TARGET_DIR),target)/debug
@@ -52,9 +52,17 @@ bench-messaging: tools ## The messaging crates beside a bare client, as ratios; 
 	cargo build --release -p millrace-benches --bin bench-messaging
 	@$(or $(CARGO_TARGET_DIR),target)/release/bench-messaging $(ARGS)
 
+bench-leases: tools ## Leases and scheduled tasks beside bare statements, as ratios; ARGS=--json for machines
+	cargo build --release -p millrace-benches --bin bench-leases
+	@$(or $(CARGO_TARGET_DIR),target)/release/bench-leases $(ARGS)
+
 drill-messaging: tools ## A storm of kills, freezes, joins and leaves, and its verdict; SEED=n replays, SECS=60, ARGS=
 	cargo build -p millrace-drills
 	@$(TARGET)/messaging-drill storm $(if $(SEED),--seed $(SEED)) --seconds $(or $(SECS),60) $(ARGS)
+
+drill-leases: tools ## Leases and schedules under faults, and the verdict; SEED=n replays, RUNS=2000, ARGS=
+	cargo build -p millrace-drills
+	@$(TARGET)/lease-drill storm $(if $(SEED),--seed $(SEED)) --runs $(or $(RUNS),2000) $(ARGS)
 
 topics: build ## Compare the local broker's topics with the topic table
 	@MILLRACE__KAFKA__BROKERS=127.0.0.1:$(KAFKA_PORT) $(MILLRACE) topics diff --profile local

@@ -197,6 +197,7 @@ pub(crate) struct Seen {
 }
 
 /// Of these runs, those that should end: asked to, taken over, terminated, out of time. One query for all.
+/// One that is done has ended itself, and its handler may still be on its way back from the commit.
 pub(crate) async fn to_end(
     conn: &mut PgConnection,
     keys: &[RunKey],
@@ -209,8 +210,9 @@ pub(crate) async fn to_end(
              (o.run is distinct from r.run or o.state <> 'running' or o.until <= clock_timestamp()) as over \
          from unnest($1::text[], $2::timestamptz[], $3::bigint[]) as r(task, instant, run) \
          left join task_occurrence o on o.task = r.task and o.instant = r.instant \
-         where o.run is distinct from r.run or o.state <> 'running' or o.cancelling \
-             or o.until <= clock_timestamp()",
+         where (o.run is distinct from r.run or o.state <> 'done') \
+             and (o.run is distinct from r.run or o.state <> 'running' or o.cancelling \
+                 or o.until <= clock_timestamp())",
     )
     .bind(&tasks)
     .bind(&instants)

@@ -10,4 +10,5 @@ mod history;
 mod policy;
 mod sabotage;
 mod schedules;
+mod watch;
 mod worker;
