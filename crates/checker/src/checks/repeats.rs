@@ -63,15 +63,31 @@ fn from_memory(
     again: Note<'_>,
     partition: Partition<'_>,
 ) -> bool {
+    if !view.zombies.contains(again.by) {
+        return false;
+    }
     let events = &view.history.events;
+    let its = |topic: &str, number: i32| (topic, number) == partition;
+    // It may have begun before it noted that the partition is its own; but not if it noted the loss of it in between.
     let until = events.partition_point(|event| event.at_us <= again.at_us + NOTE_LAG_US);
-    let owner = || {
-        events[finished.index..until].iter().any(|event| {
-            matches!(&event.what, What::Assigned { topic, partition: number }
-                if event.by == again.by && (topic.as_str(), *number) == partition)
-        })
-    };
-    view.zombies.contains(again.by) && !owner()
+    let from = finished.index;
+    for (index, event) in
+        (from..).zip(&events[from..until]).filter(|(_, event)| event.by == again.by)
+    {
+        if let What::Assigned { topic, partition: number } = &event.what
+            && its(topic, *number)
+        {
+            return false;
+        }
+        if let What::Revoked { topic, partition: number } | What::Lost { topic, partition: number } =
+            &event.what
+            && index > again.index
+            && its(topic, *number)
+        {
+            return true;
+        }
+    }
+    true
 }
 
 /// How much of a span the coordinator left somebody without an answer.

@@ -87,3 +87,25 @@ fn a_repeat_is_not_late_when_the_coordinator_gave_no_answer_meanwhile() {
         assert_eq!(report.has(AnomalyName::LateRepeat), late, "{for_us} us of silence: {report}");
     }
 }
+
+#[test]
+fn a_zombie_that_goes_on_and_then_notes_its_loss_was_no_owner_though_it_becomes_one_at_once() {
+    let flavour = Flavour::Plain;
+    let mut history = history(plan(flavour));
+    assert!(plant(AnomalyName::LateRepeat, flavour, &mut history, &mut Dice::new(9)));
+    let again = history.events.last().expect("the repeat is the last event").clone();
+    let What::Started { topic, partition, .. } = again.what.clone() else { panic!("{again:?}") };
+    let lost = What::Lost { topic: topic.clone(), partition };
+    let assigned = What::Assigned { topic, partition };
+    let then = |later_us, what: &What| Event {
+        at_us: again.at_us + later_us,
+        what: what.clone(),
+        ..again.clone()
+    };
+    for (notes, late) in [([&lost, &assigned], false), ([&assigned, &lost], true)] {
+        let mut told = history.clone();
+        told.events.extend([then(3_000, notes[0]), then(20_000, notes[1])]);
+        let report = check(&told, &flavour.promises());
+        assert_eq!(report.has(AnomalyName::LateRepeat), late, "{notes:?}: {report}");
+    }
+}
