@@ -12,6 +12,7 @@ use millrace_common::messaging::{
     RawMessage, each,
 };
 use millrace_common::runtime::{CancellationToken, Tasks};
+use millrace_testkit::try_wait_until;
 use tokio::time::timeout;
 
 use crate::bare;
@@ -21,6 +22,7 @@ use crate::records::{Form, NoteEvent, TOPIC, note_numbers, raw_numbers};
 
 const GROUP: ConsumerGroup = ConsumerGroup::from_static("bench.read");
 const CLOSE_LIMIT: Duration = Duration::from_secs(20);
+const JOIN_LIMIT: Duration = Duration::from_secs(60);
 
 /// The group's committed offsets of all partitions together: as many records as it says are done.
 pub(crate) async fn committed(settings: &KafkaSettings, topic: &str) -> Result<u64> {
@@ -110,6 +112,13 @@ impl Consumption {
         let calls = self.times.calls.load(Ordering::Relaxed);
         let all = Duration::from_nanos(self.times.nanos.load(Ordering::Relaxed));
         if calls > 0 { all.as_secs_f64() / count(calls) } else { 0.0 }
+    }
+
+    /// Waits until it owns partitions: on brokers that have just come back, joining may take longer than the traffic.
+    pub(crate) async fn joined(&self) -> Result<()> {
+        let owns = || async { self.handle.health().partition_count > 0 };
+        let joined = try_wait_until(JOIN_LIMIT, owns).await;
+        joined.map_err(|_| anyhow::anyhow!("no partition after {JOIN_LIMIT:?}"))
     }
 
     /// Leaves the group, and fails when something was left behind.

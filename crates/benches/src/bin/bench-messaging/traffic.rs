@@ -91,6 +91,7 @@ async fn send_set(
     ensure!(queue.flush(PATIENCE).await, "not all was delivered: {:?}", queue.counts());
     let counts = queue.counts();
     ensure!(counts.delivered == counts.accepted, "not all was delivered: {counts:?}");
+    acknowledged.now();
     sent.cancel();
     Ok(())
 }
@@ -109,6 +110,7 @@ pub(crate) async fn leader_lost(
     let handler = HandlerKind::NoOp(Form::Enveloped);
     let consumption =
         product_consumer::start(&settings.kafka, handler, IN_FLIGHT, Arc::clone(&log))?;
+    consumption.joined().await?;
     let sent = CancellationToken::new();
     let (acknowledged, product_acknowledged) = (Acknowledged::default(), Acknowledged::default());
     let broken = async {
@@ -130,6 +132,7 @@ pub(crate) async fn leader_lost(
         longest_gap(acknowledged.times(), since),
         longest_gap(product_acknowledged.times(), since),
     ];
+    ensure!(gaps[1] > 20 * interval, "the loss came when everything was sent: {gaps:?}");
     Ok(in_milliseconds(&gaps, &ledger))
 }
 
@@ -258,7 +261,9 @@ async fn send_bare(
         let message = BareMessage { topic, key: key.as_bytes(), value: &value, headers: &[] };
         bare::send(&producer, message).await?;
     }
-    // Its drop waits for its thread, and what is unanswered by then belongs to no gap.
+    // Cut off here, its last gap is at least so long.
+    acknowledged.now();
+    // Its drop waits for its thread.
     tokio::task::spawn_blocking(move || drop(producer)).await.context("closing the producer")
 }
 

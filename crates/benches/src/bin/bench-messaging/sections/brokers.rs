@@ -14,8 +14,8 @@ const INTERVAL: Duration = Duration::from_millis(5);
 const KEYS: u32 = 100;
 const GAP_RATIO: f64 = 1.1;
 const UNTOUCHED_GOAL_MS: f64 = 300.0;
-/// Twenty seconds of traffic: longer than a loss is felt.
-const LOSS_RECORDS: u32 = 4000;
+/// Thirty seconds of traffic: longer than a loss is felt, as a rule.
+const LOSS_RECORDS: u32 = 6000;
 const JOIN_INTERVAL: Duration = Duration::from_millis(1);
 /// Fifteen seconds of traffic, some 160 records a second for each partition.
 const JOIN_RECORDS: u32 = 15_000;
