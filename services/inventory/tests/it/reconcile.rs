@@ -73,10 +73,13 @@ async fn stock_that_does_not_add_up_is_told_by_its_sku() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_redis_stock_is_reconciled_all_the_same() {
+async fn without_redis_stock_is_reconciled_and_the_other_tasks_are_done_all_the_same() {
     let settings = vec![("REDIS__PORT", "1"), ("SCHEDULER__LEASE_TTL", "1s")];
     let app = spawn_app_with(Stack::shared().await, Wish { settings, ..Wish::default() }).await;
     app.stock_up("A", 10).await;
     assert_eq!(reconciled(&app).await["loaded"], "10");
+    for task in ["report-overdue", "upkeep"] {
+        app.run_task(task).await;
+    }
     app.finish().await;
 }

@@ -135,7 +135,9 @@ async fn without_redis_no_order_fails_and_orders_expire_all_the_same() {
     app.hold(order).await;
     app.wait_status(order, "cancelled expired").await;
     assert_expired_once(&app, &[order]).await;
-    assert_eq!(app.run_task("expire-unpaid").await, None, "without a token");
+    for task in ["expire-unpaid", "expire-stale-placed", "upkeep"] {
+        assert_eq!(app.run_task(task).await, None, "{task} without a token");
+    }
     let said = app.log_lines("scheduled tasks are dispatched without a lease");
     assert_eq!(said, 1, "said once");
     app.finish(0).await;
