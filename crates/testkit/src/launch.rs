@@ -3,7 +3,8 @@
 //! A test run that is killed must leave no broker behind. The kernel does this for us: a child asks for a
 //! signal at its parent's death. The request is tied to the parent *thread*, and test threads come and go,
 //! so one thread of this process starts all children and lives as long as the process. `setpriv` makes the
-//! request, and at the same time leaves root for the programs that refuse to run as root (PostgreSQL).
+//! request, and at the same time leaves root for the programs that refuse to run as root (PostgreSQL). A parent
+//! that dies before the request was made is found by a look at the parent's pid after it.
 //! The native stack is the opposite: its processes must outlive the command that starts them (`setsid`).
 
 use std::fs::{File, OpenOptions};
@@ -102,11 +103,10 @@ impl Launch {
             words.extend([format!("--reuid={user}"), format!("--regid={user}")]);
             words.push("--init-groups".into());
         }
-        if let Lifetime::WithParent(signal) = self.lifetime {
-            let short = signal.as_str().trim_start_matches("SIG");
-            words.push(format!("--pdeathsig={short}"));
+        match self.lifetime {
+            Lifetime::WithParent(signal) => words.extend(tether(signal)),
+            Lifetime::Detached => words.push("--".into()),
         }
-        words.push("--".into());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg(&self.program).args(&self.arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -116,6 +116,18 @@ impl Launch {
         }
         command
     }
+}
+
+/// The words after `setpriv` that end what follows them with `signal` when this process ends. The thread that starts it
+/// must live as long as the process.
+#[must_use]
+pub fn tether(signal: Signal) -> Vec<String> {
+    let short = signal.as_str().trim_start_matches("SIG");
+    let unless_orphaned = r#"[ "$PPID" = "$0" ] && exec "$@""#;
+    let parent = std::process::id().to_string();
+    [&format!("--pdeathsig={short}"), "--", "sh", "-c", unless_orphaned, &parent]
+        .map(str::to_owned)
+        .into()
 }
 
 /// A started child. Dropping it does not end it: the owner decides how ([`Running::stop`], [`Running::signal`]).
@@ -225,4 +237,24 @@ fn spawn_on_keeper(command: Command) -> Result<Child> {
     let (answer, reply) = mpsc::sync_channel(1);
     KEEPER.send((command, answer)).context("the thread that starts processes has ended")?;
     Ok(reply.recv().context("the thread that starts processes has ended")??)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tethered_to(parent: u32) -> std::process::Output {
+        let mut words = tether(Signal::SIGKILL);
+        *words.last_mut().unwrap() = parent.to_string();
+        Command::new("setpriv").args(words).args(["echo", "it runs"]).output().unwrap()
+    }
+
+    #[test]
+    fn what_was_orphaned_before_it_asked_for_its_signal_does_not_run() {
+        let me = std::process::id();
+        assert_eq!(tethered_to(me).stdout, b"it runs\n");
+        let orphaned = tethered_to(me + 1);
+        assert!(!orphaned.status.success());
+        assert!(orphaned.stdout.is_empty());
+    }
 }

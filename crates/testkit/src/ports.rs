@@ -2,25 +2,36 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// `N` different ports that were free a moment ago. Another process may take one before its user binds it;
-/// the servers of the test kit then start again on others.
+/// Beyond the local stack's ports, and below those that the system gives to connections going out (from 32768 on, unless
+/// it was told otherwise): one of these may take a port between its draw and its use.
+const RANGE: std::ops::Range<u16> = 20_000..32_000;
+
+/// `N` different ports that were free a moment ago, and that this process gives to nobody else for a long time. Another
+/// process may still take one before its user binds it; the servers of the test kit then start again on others.
 ///
 /// # Errors
 /// When the machine has none left.
 pub fn free<const N: usize>() -> Result<[u16; N]> {
-    // All are held at once, so that none is given twice.
-    let mut listeners = Vec::with_capacity(N);
     let mut ports = [0; N];
     for port in &mut ports {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("taking a free port")?;
-        *port = listener.local_addr().context("reading the port")?.port();
-        listeners.push(listener);
+        let mut candidates = (0..RANGE.len()).map(|_| next_candidate());
+        let free = candidates.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+        *port = free.context("no port is free")?;
     }
     Ok(ports)
+}
+
+/// All of the range in turn, from a place of this process's own.
+fn next_candidate() -> u16 {
+    static DRAWN: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(rand::random()));
+    let width = RANGE.end - RANGE.start;
+    RANGE.start + DRAWN.fetch_add(1, Ordering::Relaxed) % width
 }
 
 /// True when something accepts connections on the port.
@@ -82,5 +93,13 @@ mod tests {
         let ports = free::<4>().unwrap();
         let distinct: std::collections::BTreeSet<u16> = ports.into_iter().collect();
         assert_eq!(distinct.len(), 4);
+    }
+
+    #[test]
+    fn ports_that_were_given_are_not_given_again_though_nobody_has_bound_them() {
+        let drawn: Vec<u16> = (0..100).flat_map(|_| free::<2>().unwrap()).collect();
+        let distinct: std::collections::BTreeSet<u16> = drawn.iter().copied().collect();
+        assert_eq!(distinct.len(), drawn.len(), "{drawn:?}");
+        assert!(drawn.iter().all(|port| RANGE.contains(port)), "{drawn:?}");
     }
 }

@@ -178,3 +178,35 @@ async fn sentinels_that_want_a_password_get_theirs_and_not_redis_own() {
     settings.sentinel_password = Secret::new("of the sentinels");
     sink.turn(&sink.holder(&settings, "ann")).await.release().await;
 }
+
+#[tokio::test]
+async fn a_release_that_a_failover_lost_leaves_the_lease_standing_until_its_end_and_then_it_goes_on()
+ {
+    let (redis, sink) = (RedisSentinels::start().await.unwrap(), Sink::new().await);
+    let settings = settings(&sink, &redis);
+    let (ann, ben) = (sink.holder(&settings, "ann"), sink.holder(&settings, "ben"));
+    let lease = sink.acquired(&ann, LONG).await;
+    let token = lease.token();
+    let pattern = format!("*lease:*:{WORK}");
+    for replica in &redis.nodes()[1..] {
+        wait_until("the replica knows the lease", FAILED_OVER_WITHIN, || async {
+            replica.ask::<Vec<String>>(&["KEYS", &pattern]).await.unwrap().len() == 1
+        })
+        .await;
+    }
+    redis.node(0).pause_replication().await.unwrap();
+    assert!(lease.release().await.unwrap());
+    redis.node(0).kill();
+    let primary = redis.primary_other_than(0).await.unwrap();
+    let held = wait_until("ben is answered", FAILED_OVER_WITHIN, || async {
+        ben.acquire(WORK, LONG).await.map_err(|error| format!("{error:?}"))
+    });
+    assert!(held.await.is_none(), "the new primary knows of no release");
+    let key = redis.node(primary).ask::<Vec<String>>(&["KEYS", &pattern]).await.unwrap().remove(0);
+    let (next, ()) = tokio::join!(ben.acquire_within(WORK, LONG, FAILED_OVER_WITHIN), async {
+        // Its time passes.
+        let ends: bool = redis.node(primary).ask(&["PEXPIRE", &key, "300"]).await.unwrap();
+        assert!(ends);
+    });
+    assert!(next.unwrap().expect("ben gets it").token() > token);
+}

@@ -44,8 +44,7 @@ async fn a_member_whose_loop_stands_still_is_put_out_tells_it_and_comes_back() {
     let mut events = member.handle.events();
     let (go_on, waker) = Standstill::waker();
     let first = {
-        let mut first = events;
-        let mut next = pin!(first.recv());
+        let mut next = pin!(events.recv());
         assert!(next.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         wait_until("it is a member", SOON, || async { !members().await.is_empty() }).await;
         wait_until("it is put out", SOON, || async {
@@ -60,7 +59,6 @@ async fn a_member_whose_loop_stands_still_is_put_out_tells_it_and_comes_back() {
         told.unwrap()
     };
     assert_eq!(first, ConsumerEvent::Assigned { partitions: vec![0] });
-    events = member.handle.events();
     depot.send(&[("p", 0)]).await;
     wait_until("it works again", SOON, || async { depot.numbers("p").starts_with(&[0]) }).await;
     let told = told(&mut events);

@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use millrace_testkit::Stack;
+use millrace_testkit::launch::tether;
 use millrace_testkit::stack::STACK_VARIABLE;
+use nix::sys::signal::Signal;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -18,7 +20,8 @@ pub(crate) async fn run(command: &[String]) -> Result<ExitCode> {
     let (program, arguments) = command.split_first().context("no command given")?;
     // The child dies with us too; it is started from the main thread, whose life is the process's.
     let mut child = Command::new("setpriv")
-        .args(["--pdeathsig=KILL", "--", program])
+        .args(tether(Signal::SIGKILL))
+        .arg(program)
         .args(arguments)
         .env(STACK_VARIABLE, &file)
         .kill_on_drop(true)
@@ -32,7 +35,7 @@ pub(crate) async fn run(command: &[String]) -> Result<ExitCode> {
         _ = interrupt.recv() => child.wait().await.context("waiting for the command")?,
         _ = terminate.recv() => {
             child.kill().await.context("ending the command")?;
-            ExitStatus::from_raw(nix::sys::signal::Signal::SIGTERM as i32)
+            ExitStatus::from_raw(Signal::SIGTERM as i32)
         }
     };
     drop(stack);
