@@ -130,19 +130,18 @@ impl Client {
         for (index, letter) in letters.iter().enumerate() {
             self.enqueue(Ticket { transaction, index }, letter, until)?;
         }
-        let failed = self.reports.wait(letters.len(), until);
-        let failed = failed.ok_or_else(|| {
+        let outcome = self.reports.wait(letters.len(), until).ok_or_else(|| {
             LetterError::Retry(StepError::timed_out("letters were not acknowledged in time"))
         })?;
-        self.worn = !failed.is_empty();
-        match refusal(letters, &failed, self.batching) {
+        self.worn = !outcome.failed.is_empty();
+        match refusal(letters, &outcome, self.batching) {
             Some(Refusal::Batch) => return Err(Unfilled::Crowded),
             Some(Refusal::Letters(indices)) => {
                 return Err(LetterError::Oversized { indices }.into());
             }
             None => {}
         }
-        match failed.into_iter().next() {
+        match outcome.failed.into_iter().next() {
             None => Ok(()),
             Some((_, error)) => {
                 let step = "a letter was not acknowledged";

@@ -8,6 +8,7 @@
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::super::OutgoingLetter;
+use super::reports::Outcome;
 
 /// How letters are put into batches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,24 +40,25 @@ pub(super) fn is_too_large(error: &KafkaError) -> bool {
 /// What the failures say of the letters' sizes, if anything.
 pub(super) fn refusal(
     letters: &[OutgoingLetter],
-    failed: &[(usize, KafkaError)],
+    outcome: &Outcome,
     batching: Batching,
 ) -> Option<Refusal> {
-    let refused = failed.iter().filter(|(_, error)| is_too_large(error));
+    let refused = outcome.failed.iter().filter(|(_, error)| is_too_large(error));
     let refused: Vec<&OutgoingLetter> = refused.map(|(index, _)| &letters[*index]).collect();
-    match (refused.len(), batching) {
-        (0, _) => None,
-        (2.., Batching::Together) => Some(Refusal::Batch),
-        _ => {
-            let as_large = |letter: &OutgoingLetter| {
-                let other =
-                    |it: &&OutgoingLetter| it.topic == letter.topic && it.bytes() <= letter.bytes();
-                refused.iter().any(other)
-            };
-            let all = letters.iter().enumerate().filter(|(_, letter)| as_large(letter));
-            Some(Refusal::Letters(all.map(|(index, _)| index).collect()))
-        }
+    if refused.is_empty() {
+        return None;
     }
+    // Of those that aren't reported some may have been in the batch.
+    let alone = batching == Batching::Singly || (refused.len() == 1 && outcome.complete);
+    if !alone {
+        return Some(Refusal::Batch);
+    }
+    let as_large = |letter: &OutgoingLetter| {
+        let other = |it: &&OutgoingLetter| it.topic == letter.topic && it.bytes() <= letter.bytes();
+        refused.iter().any(other)
+    };
+    let all = letters.iter().enumerate().filter(|(_, letter)| as_large(letter));
+    Some(Refusal::Letters(all.map(|(index, _)| index).collect()))
 }
 
 #[cfg(test)]
@@ -75,8 +77,9 @@ mod tests {
         sizes.iter().map(letter).collect()
     }
 
-    fn failed(codes: &[(usize, RDKafkaErrorCode)]) -> Vec<(usize, KafkaError)> {
-        codes.iter().map(|(at, code)| (*at, KafkaError::MessageProduction(*code))).collect()
+    fn failed(codes: &[(usize, RDKafkaErrorCode)]) -> Outcome {
+        let failures = codes.iter().map(|(at, code)| (*at, KafkaError::MessageProduction(*code)));
+        Outcome { failed: failures.collect(), complete: true }
     }
 
     const LARGE: RDKafkaErrorCode = RDKafkaErrorCode::MessageSizeTooLarge;
@@ -102,6 +105,15 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_letter_is_not_taken_for_one_that_went_alone_while_others_are_not_reported() {
+        let letters = letters(&[("t", 10), ("t", 5000), ("t", 10)]);
+        let some = Outcome { complete: false, ..failed(&[(0, LARGE)]) };
+        assert_eq!(refusal(&letters, &some, Batching::Together), Some(Refusal::Batch));
+        let said = refusal(&letters, &some, Batching::Singly);
+        assert_eq!(said, Some(Refusal::Letters(vec![0, 1, 2])), "each is a batch of its own");
+    }
+
+    #[test]
     fn all_that_are_as_large_and_go_to_the_same_topic_are_named_with_it() {
         let letters = letters(&[("t", 70), ("t", 60), ("t", 50), ("t", 40), ("other", 80)]);
         let failed = failed(&[(1, LARGE), (2, LARGE), (3, RDKafkaErrorCode::PurgeQueue)]);
@@ -112,8 +124,8 @@ mod tests {
     #[test]
     fn failures_of_other_kinds_say_nothing_of_sizes() {
         let letters = letters(&[("t", 70)]);
-        let failed = failed(&[(0, RDKafkaErrorCode::TopicAuthorizationFailed)]);
-        assert_eq!(refusal(&letters, &failed, Batching::Singly), None);
-        assert_eq!(refusal(&letters, &[], Batching::Together), None);
+        let unauthorised = failed(&[(0, RDKafkaErrorCode::TopicAuthorizationFailed)]);
+        assert_eq!(refusal(&letters, &unauthorised, Batching::Singly), None);
+        assert_eq!(refusal(&letters, &failed(&[]), Batching::Together), None);
     }
 }
