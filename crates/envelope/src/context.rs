@@ -46,6 +46,15 @@ pub struct MessageContext {
     pub trace: TraceContext,
 }
 
+impl MessageContext {
+    /// What a service does by itself in this trace: nobody asked for it. The correlation id is the trace's id: one piece
+    /// of work, one id, wherever somebody looks.
+    #[must_use]
+    pub fn of_own_work(trace: TraceContext) -> Self {
+        Self { correlation_id: trace.trace_id().map(str::to_owned), trace, ..Self::default() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

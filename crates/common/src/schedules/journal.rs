@@ -66,11 +66,7 @@ impl ChangeJournal for Journal {
     fn record(&self, change: &Change) -> Result<Option<OutboxRecord>, EncodeError> {
         let context = match &change.by {
             Author::Principal(name) => actor_context(name),
-            Author::Release => {
-                let trace = millrace_telemetry::current_trace();
-                let correlation_id = trace.trace_id().map(str::to_owned);
-                MessageContext { correlation_id, trace, ..MessageContext::default() }
-            }
+            Author::Release => MessageContext::of_own_work(millrace_telemetry::current_trace()),
         };
         let entry = Entry {
             context,

@@ -3,7 +3,6 @@
 use millrace_common::envelope::{Event, MessageContext};
 use millrace_common::outbox::{EncodeError, OutboxRecord};
 use millrace_common::runtime::Clock;
-use millrace_common::telemetry::current_trace;
 use millrace_contracts::events::{AuditEvent, AuditOutcome, AuditRecorded};
 
 use crate::SERVICE;
@@ -53,16 +52,6 @@ impl<'a> Journal<'a> {
 
     pub(super) fn records(&self) -> &[OutboxRecord] {
         &self.records
-    }
-}
-
-/// The context of what the service does by itself: nobody asked, and the trace is the work's own.
-pub(super) fn own_context() -> MessageContext {
-    let trace = current_trace();
-    MessageContext {
-        correlation_id: trace.trace_id().map(str::to_owned),
-        trace,
-        ..MessageContext::default()
     }
 }
 

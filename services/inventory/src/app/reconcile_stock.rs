@@ -5,12 +5,14 @@
 //! so a difference means that somebody wrote around the service. It is told and never mended here: which of the numbers
 //! is wrong, only a person can find out. The result is an audit record either way.
 
+use millrace_common::envelope::MessageContext;
 use millrace_common::outbox::{StoreError, append};
 use millrace_common::scheduler::{TaskError, TaskRun};
+use millrace_common::telemetry::current_trace;
 use millrace_contracts::events::AuditOutcome;
 
 use super::App;
-use super::journal::{Journal, audited, own_context};
+use super::journal::{Journal, audited};
 use crate::store::reconciliation::{self, Difference};
 
 /// Products with a difference that are read, logged and counted in one go; the audit record has the first few.
@@ -21,7 +23,7 @@ const NAMED_MAX: usize = 20;
 pub(crate) async fn reconcile_stock(app: &App, run: &TaskRun) -> Result<(), TaskError> {
     // Read outside the run's transaction, which has to be short.
     let found = reconciliation::read(&app.pool, DIFFERENCES_MAX).await?;
-    let context = own_context();
+    let context = MessageContext::of_own_work(current_trace());
     let named: Vec<&str> = found
         .differences
         .iter()

@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use millrace_common::envelope::MessageContext;
 use millrace_common::outbox::{StoreError, append};
 use millrace_common::scheduler::{TaskError, TaskRun};
+use millrace_common::telemetry::current_trace;
 
 use super::App;
-use super::journal::{Journal, own_context};
+use super::journal::Journal;
 use crate::store::reservations::reservations_report_overdue;
 use crate::wire;
 
@@ -20,7 +22,7 @@ pub(crate) async fn report_overdue(
     overdue_after: Duration,
     run: &TaskRun,
 ) -> Result<usize, TaskError> {
-    let context = own_context();
+    let context = MessageContext::of_own_work(current_trace());
     let mut told = 0;
     loop {
         let now = app.clock.now();

@@ -103,12 +103,7 @@ fn expire(
         return Ok(());
     };
     let span = info_span!("order.expire", order.id = %id);
-    let trace = telemetry::trace_of(&span);
-    // No actor: nobody asked, so the audit record names the service itself.
-    let context = MessageContext {
-        correlation_id: trace.trace_id().map(str::to_owned),
-        trace,
-        ..MessageContext::default()
-    };
+    // Without an actor the audit record names the service itself.
+    let context = MessageContext::of_own_work(telemetry::trace_of(&span));
     decisions.take(Step { context: &context, action: ACTION }, transition, Vec::new())
 }
