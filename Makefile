@@ -42,7 +42,8 @@ check: fmt clippy docs-check helm-check ## Everything that needs no running serv
 test: tools ## All tests on real PostgreSQL, Redis and Kafka
 	@# Everything at once: without the tests the dependencies would have other features, and be built a second time.
 	cargo build --workspace --all-targets
-	@$(DEVSTACK) with-stack -- cargo test --workspace --no-fail-fast
+	@# Tests wait for servers more than they compute, so more of them than there are cores go at once.
+	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(( ($$(nproc) * 3 + 1) / 2 ))} $(DEVSTACK) with-stack -- cargo test --workspace --no-fail-fast
 
 bench-smoke: tools ## Speed as ratios, on release binaries; ARGS=--json for machines
 	cargo build --release --workspace --bins
