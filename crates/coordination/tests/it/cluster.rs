@@ -45,7 +45,7 @@ async fn a_lease_moves_with_its_slot_and_the_next_token_is_higher() {
         redis.move_slot(slot, to).await.unwrap();
         assert_eq!(place(&redis).await, (slot, to));
         assert!(lease.renew().await.unwrap(), "it is still ann's, at another master");
-        assert!(ben.acquire(WORK, LONG).await.unwrap().is_none());
+        assert!(sink.answered(&ben).await.is_none());
         assert!(lease.release().await.unwrap());
         let next = sink.turn(&ben).await;
         assert!(next.token() > token, "{} > {token}", next.token());

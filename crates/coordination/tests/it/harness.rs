@@ -9,7 +9,10 @@ use redis::cmd;
 use serde::Deserialize;
 use sqlx::PgPool;
 
+/// How long is waited for what has to come, Redis' answers too: a slow machine is no reason to fail.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long Redis may be silent where its silence is what a test is about.
+const IMPATIENCE: Duration = Duration::from_millis(500);
 pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Deserialize)]
@@ -29,11 +32,15 @@ pub(crate) fn redis_settings(port: u16, key_prefix: &str) -> RedisSettings {
         key("HOST", "127.0.0.1".into()),
         key("PORT", port.to_string()),
         key("KEY_PREFIX", key_prefix.into()),
-        key("CONNECT_TIMEOUT", "500ms".into()),
-        key("OPERATION_TIMEOUT", "500ms".into()),
     ];
     let layers = Layers { defaults: vec![DEFAULTS], overlay: None, prefix: "T", environment };
-    load::<Only>(&layers).unwrap().redis
+    let settings = load::<Only>(&layers).unwrap().redis;
+    RedisSettings { connect_timeout: PATIENCE, operation_timeout: PATIENCE, ..settings }
+}
+
+/// The same for a client that soon takes silence for an answer.
+pub(crate) fn impatient(settings: RedisSettings) -> RedisSettings {
+    RedisSettings { connect_timeout: IMPATIENCE, operation_timeout: IMPATIENCE, ..settings }
 }
 
 pub(crate) struct Bench {
@@ -41,8 +48,6 @@ pub(crate) struct Bench {
     pub(crate) app: PgPool,
     pub(crate) key_prefix: String,
     pub(crate) redis_port: u16,
-    /// The test's own way to Redis, which waits on a slow machine as long as it takes.
-    backstage: Redis,
     _database: TestDatabase,
 }
 
@@ -56,17 +61,13 @@ impl Bench {
     pub(crate) async fn on(stack: &Stack) -> Self {
         let prefix = format!("{}:", stack.namespace().id());
         let redis_port = stack.addresses().redis_port;
-        let mut settings = redis_settings(redis_port, &prefix);
-        let redis = Redis::connect(&settings).unwrap();
-        settings.operation_timeout = PATIENCE;
-        let backstage = Redis::connect(&settings).unwrap();
+        let redis = Redis::connect(&redis_settings(redis_port, &prefix)).unwrap();
         let database = stack.database("leases", &[&MIGRATIONS]).await;
         Self {
             redis,
             app: database.app_pool(),
             key_prefix: prefix,
             redis_port,
-            backstage,
             _database: database,
         }
     }
@@ -77,6 +78,12 @@ impl Bench {
         Leases::new(redis, self.app.clone(), holder)
     }
 
+    /// Connections that don't wait for a silent Redis.
+    pub(crate) fn impatient(&self) -> Redis {
+        let settings = redis_settings(self.redis_port, &self.key_prefix);
+        Redis::connect(&impatient(settings)).unwrap()
+    }
+
     /// Deletes this test's keys of a pattern behind the leases' backs.
     pub(crate) async fn delete(&self, pattern: &str) {
         let delete = "for _, k in ipairs(redis.call('keys', ARGV[1])) do redis.call('del', k) end";
@@ -85,14 +92,14 @@ impl Bench {
 
     pub(crate) async fn keys(&self, pattern: &str) -> Vec<String> {
         let pattern = self.redis.key(pattern);
-        let keys = self.backstage.run("KEYS", async |connection| {
+        let keys = self.redis.run("KEYS", async |connection| {
             cmd("KEYS").arg(&pattern).query_async(connection).await
         });
         keys.await.unwrap()
     }
 
     pub(crate) async fn eval(&self, script: &str, arguments: &[&str]) {
-        let evaluated = self.backstage.run("EVAL", async |connection| {
+        let evaluated = self.redis.run("EVAL", async |connection| {
             cmd("EVAL").arg(script).arg(0).arg(arguments).query_async::<()>(connection).await
         });
         evaluated.await.unwrap();

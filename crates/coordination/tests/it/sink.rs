@@ -61,6 +61,14 @@ impl Sink {
         .await
     }
 
+    /// Asks when there may be a server to be found first; `None` says that the lease is held.
+    pub(crate) async fn answered(&self, leases: &Leases) -> Option<Lease> {
+        wait_until("the holder is answered", FIND_WITHIN, || async {
+            leases.acquire(WORK, LONG).await.map_err(|error| format!("{error:?}"))
+        })
+        .await
+    }
+
     /// Acquires for long, and writes under it.
     pub(crate) async fn turn(&self, leases: &Leases) -> LeaseGuard {
         let guard = self.keep(self.acquired(leases, LONG).await);

@@ -1,7 +1,7 @@
 //! One test's database, topic, keys, dispatchers and workers.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -13,8 +13,9 @@ use millrace_outbox::{
     RelaySettings,
 };
 use millrace_runtime::settings::{Layers, Problems, Validate, load};
-use millrace_runtime::{CancellationToken, Tasks};
+use millrace_runtime::{CancellationToken, Clock, Tasks};
 use millrace_scheduler::schedules::Change;
+use millrace_scheduler::task::ScheduleForm;
 use millrace_scheduler::{
     ChangeJournal, Dispatcher, DispatcherParts, MIGRATIONS, OccurrenceState, SchedulerSettings,
     Schedules, TaskError, TaskEvent, TaskForm, TaskId, TaskRun, Worker, WorkerBuilder,
@@ -28,6 +29,9 @@ use crate::sabotage;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 pub(crate) const SERVICE: &str = "jobs";
 pub(crate) const BY: &str = "ann";
+/// How long Redis may be silent: where it is there, as long as a slow machine makes it.
+const REDIS_PATIENCE: &str = "5s";
+const REDIS_IMPATIENCE: &str = "300ms";
 const GROUP: ConsumerGroup = ConsumerGroup::from_static("jobs.tasks");
 const TASKS: TopicName = TopicName::from_static("tasks");
 
@@ -85,13 +89,18 @@ impl Bench {
     }
 
     pub(crate) fn dispatcher(&self, settings: &[(&str, &str)]) -> Dispatcher {
-        self.dispatcher_at(self.stack.addresses().redis_port, settings)
+        let redis = self.redis(self.stack.addresses().redis_port, REDIS_PATIENCE);
+        self.dispatcher_with(&redis, settings)
     }
 
-    /// With another Redis, or none.
+    /// With another Redis, or none: it soon takes silence for an answer.
     pub(crate) fn dispatcher_at(&self, redis: u16, settings: &[(&str, &str)]) -> Dispatcher {
+        self.dispatcher_with(&self.redis(redis, REDIS_IMPATIENCE), settings)
+    }
+
+    fn dispatcher_with(&self, redis: &RedisSettings, settings: &[(&str, &str)]) -> Dispatcher {
         let holder = format!("{SERVICE}-{}", uuid::Uuid::now_v7());
-        let redis = Redis::connect(&self.redis(redis)).unwrap();
+        let redis = Redis::connect(redis).unwrap();
         Dispatcher::new(DispatcherParts {
             service: SERVICE.into(),
             pool: self.app.clone(),
@@ -102,14 +111,14 @@ impl Bench {
         })
     }
 
-    fn redis(&self, port: u16) -> RedisSettings {
+    fn redis(&self, port: u16, patience: &str) -> RedisSettings {
         let prefix = format!("{}:", self.namespace.id());
         let keys = [
             ("HOST", "127.0.0.1"),
             ("PORT", &port.to_string()),
             ("KEY_PREFIX", &prefix),
-            ("CONNECT_TIMEOUT", "300ms"),
-            ("OPERATION_TIMEOUT", "300ms"),
+            ("CONNECT_TIMEOUT", patience),
+            ("OPERATION_TIMEOUT", patience),
         ];
         sections("REDIS", &keys).redis
     }
@@ -166,6 +175,11 @@ impl Bench {
         .await
         .unwrap();
         moved
+    }
+
+    /// The database's time.
+    pub(crate) async fn now(&self) -> DateTime<Utc> {
+        sqlx::query_scalar("select now()").fetch_one(&self.owner).await.unwrap()
     }
 
     pub(crate) async fn count(&self, query: &'static str) -> i64 {
@@ -241,7 +255,7 @@ impl Bench {
         self.count("select count(*) from outbox").await
     }
 
-    /// A task whose schedule does nothing by itself for an hour.
+    /// A task whose schedule does nothing by itself, if it is hourly.
     pub(crate) async fn quiet_task(
         &self,
         schedules: &Schedules,
@@ -254,9 +268,15 @@ impl Bench {
     }
 }
 
-/// Hourly, worked on for at most a minute, tried once.
+/// Hourly, worked on for at most a minute, tried once. The next instant is half an hour away and the last one half an
+/// hour ago, whatever the time: no test sees one come by itself.
 pub(crate) fn hourly() -> TaskForm {
+    const HOUR_MS: i64 = 3_600_000;
+    static ANCHOR_MS: LazyLock<i64> =
+        LazyLock::new(|| (Clock::system().now_ms() + HOUR_MS / 2) % HOUR_MS);
     let mut form = TaskForm::every(Duration::from_secs(3_600));
+    form.schedule =
+        ScheduleForm::Every { interval_ms: HOUR_MS.unsigned_abs(), anchor_ms: *ANCHOR_MS };
     form.retry.attempts_max = 1;
     form.retry.backoff_min_ms = 50;
     form.retry.backoff_max_ms = 200;
