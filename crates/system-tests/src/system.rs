@@ -92,11 +92,14 @@ impl System {
         let jwks = files.path().join("jwks.json");
         Issuer::shared().write_jwks(&jwks).expect("the key set is written");
         let spans = SpanCollector::start();
+        let routes = files.path().join("routes.yaml");
+        std::fs::write(&routes, patient_routes()).expect("the route table is written");
         let wiring = Wiring {
             stack: stack.get(),
             namespace: &namespace,
             databases: &databases,
             jwks: jwks.display().to_string(),
+            routes: routes.display().to_string(),
             otlp: spans.endpoint(),
             settings: &start.settings,
         };
@@ -223,7 +226,7 @@ impl System {
         let ledger = ledger.map_err(|problems| format!("the books don't balance: {problems}"))?;
         for (group, topic) in groups::ALL {
             let topic = topic.topic_name().dead_letter(*group);
-            let dead = self.stack().records(&self.namespace.topic(topic.as_str())).await;
+            let dead = self.stack().committed_records(&self.namespace.topic(topic.as_str())).await;
             if let Some(first) = dead.first() {
                 return Err(format!("{topic} has {} dead letters: {first:?}", dead.len()));
             }
@@ -264,11 +267,23 @@ async fn databases(stack: &Stack) -> BTreeMap<&'static str, TestDatabase> {
 }
 
 /// What all services' settings are made from.
+/// The gateway's own table with deadlines for debug builds on a busy machine.
+fn patient_routes() -> String {
+    const DEADLINE: &str = "    deadline: ";
+    let table = include_str!("../../../services/gateway/config/routes.yaml");
+    let patient = |line| match str::strip_prefix(line, DEADLINE) {
+        Some(_) => format!("{DEADLINE}9s\n"),
+        None => format!("{line}\n"),
+    };
+    table.lines().map(patient).collect()
+}
+
 struct Wiring<'a> {
     stack: &'a Stack,
     namespace: &'a Namespace,
     databases: &'a BTreeMap<&'static str, TestDatabase>,
     jwks: String,
+    routes: String,
     otlp: String,
     settings: &'a [(&'static str, &'static str, String)],
 }
@@ -318,6 +333,7 @@ impl Wiring<'_> {
         {
             environment.push((format!("UPSTREAMS__{key}"), service.url()));
         }
+        environment.push(("GATEWAY__ROUTES_FILE".to_owned(), self.routes.clone()));
         environment.extend(self.wanted("gateway"));
         Service::new("millrace-gateway", "GATEWAY", environment)
     }
@@ -336,7 +352,7 @@ impl Wiring<'_> {
             ("KAFKA__SESSION_TIMEOUT", "6s".to_owned()),
             ("KAFKA__HEARTBEAT_INTERVAL", "1s".to_owned()),
             // Debug builds on a busy machine: a slow answer is not what these tests are about.
-            ("HTTP__DEADLINE", "5s".to_owned()),
+            ("HTTP__DEADLINE", "10s".to_owned()),
         ];
         environment.retain(|(_, value)| !value.is_empty());
         environment.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()

@@ -113,7 +113,7 @@ pub fn init_for_tests(service: &'static str, otlp_endpoint: &str) -> TelemetryGu
         span_queue_max: 65_536,
         span_batch_max: 512,
         export_interval: Duration::from_millis(100),
-        export_timeout: Duration::from_secs(2),
+        export_timeout: Duration::from_secs(10),
     };
     start(service, &settings, Some(LogCapture::default()))
         .expect("test telemetry has valid settings")

@@ -84,8 +84,9 @@ impl TestDatabase {
             (key("NAME"), self.name.clone()),
             (key("USER"), self.app.user.clone()),
             (key("PASSWORD"), self.app.password.clone()),
-            // Many services at once share one server here.
+            // Many services at once share one server here, and connections are opened when they are needed.
             (key("POOL_MIN"), "1".to_owned()),
+            (key("ACQUIRE_TIMEOUT"), "4s".to_owned()),
         ]
     }
 
@@ -99,7 +100,7 @@ impl TestDatabase {
         PgPoolOptions::new()
             .max_connections(8)
             // A server that a test has stopped should fail the statement, not eat the test's time.
-            .acquire_timeout(Duration::from_secs(3))
+            .acquire_timeout(Duration::from_secs(10))
             .connect_lazy_with(options)
     }
 }

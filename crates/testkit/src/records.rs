@@ -80,6 +80,14 @@ impl Stack {
         self.access().records(topic).await
     }
 
+    /// See [`KafkaAccess::committed_records`].
+    ///
+    /// # Panics
+    /// When the topic doesn't exist or can't be read.
+    pub async fn committed_records(&self, topic: &str) -> Vec<RawRecord> {
+        self.access().committed_records(topic).await
+    }
+
     /// See [`KafkaAccess::produce`].
     ///
     /// # Panics
@@ -102,8 +110,20 @@ impl KafkaAccess {
     /// # Panics
     /// When the topic doesn't exist or can't be read.
     pub async fn records(&self, topic: &str) -> Vec<RawRecord> {
+        self.read(topic, "read_uncommitted").await
+    }
+
+    /// The same without records of transactions that were aborted or are open: what consumers see.
+    ///
+    /// # Panics
+    /// When the topic doesn't exist or can't be read.
+    pub async fn committed_records(&self, topic: &str) -> Vec<RawRecord> {
+        self.read(topic, "read_committed").await
+    }
+
+    async fn read(&self, topic: &str, isolation: &'static str) -> Vec<RawRecord> {
         let (access, name) = (self.clone(), topic.to_owned());
-        let read = tokio::task::spawn_blocking(move || read_all(&access, &name)).await;
+        let read = tokio::task::spawn_blocking(move || read_all(&access, &name, isolation)).await;
         read.expect("the reader does not panic")
             .unwrap_or_else(|error| panic!("reading {topic}: {error:?}"))
     }
@@ -144,13 +164,13 @@ async fn produce(
     Ok((delivery.partition, delivery.offset))
 }
 
-fn read_all(access: &KafkaAccess, topic: &str) -> Result<Vec<RawRecord>> {
+fn read_all(access: &KafkaAccess, topic: &str, isolation: &str) -> Result<Vec<RawRecord>> {
     let mut config = access.client();
     // A group id is demanded by the library even where nothing is ever committed.
     config.set("group.id", "testkit-reader").set("enable.auto.commit", "false");
     // With end-of-partition the end is known even where only markers or compacted records lie before it.
     config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "10");
-    config.set("isolation.level", "read_uncommitted");
+    config.set("isolation.level", isolation);
     let consumer: BaseConsumer = config.create().context("creating a reader")?;
     let ends = ends(&consumer, topic)?;
     let mut assignment = TopicPartitionList::new();

@@ -55,6 +55,7 @@ async fn a_services_leases_are_shown_with_holder_token_and_sink() {
         ("REDIS__HOST", "127.0.0.1".to_owned()),
         ("REDIS__PORT", stack.addresses().redis_port.to_string()),
         ("REDIS__KEY_PREFIX", stack.namespace().redis_prefix),
+        ("REDIS__OPERATION_TIMEOUT", "10s".to_owned()),
     ];
     let environment = environment.map(|(key, value)| (format!("OFFICE__{key}"), value)).into();
     let settings: Settings = load_settings(None, environment).unwrap();

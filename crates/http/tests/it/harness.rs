@@ -1,5 +1,6 @@
 //! A server with a few routes on port 0, and what a test asks of it.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use millrace_runtime::settings::ByteSize;
 use millrace_runtime::{Clock, Shutdown};
 use millrace_telemetry::{TelemetryGuard, init_for_tests};
 use millrace_testkit::tokens::{AUDIENCE, ISSUER};
-use millrace_testkit::{Issuer, SpanCollector};
+use millrace_testkit::{Issuer, SpanCollector, wait_until};
 use reqwest::{Client, RequestBuilder, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -226,7 +227,19 @@ async fn away() -> Result<Reply, ApiError> {
     Err(ApiError::unavailable(Duration::from_secs(2), std::io::Error::other("connection refused")))
 }
 
+/// The lengths of the `/slow` requests that are being or were handled; each test asks for lengths of its own.
+static SLOW: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
+
+/// Waits until the handler of `/slow/{millis}` runs.
+pub(crate) async fn slow_is_handled(millis: u64) {
+    wait_until("the slow request is being handled", Duration::from_secs(10), || async {
+        SLOW.lock().unwrap_or_else(PoisonError::into_inner).contains(&millis)
+    })
+    .await;
+}
+
 async fn slow(millis: Path<u64>) -> Reply {
+    SLOW.lock().unwrap_or_else(PoisonError::into_inner).insert(millis.0);
     tokio::time::sleep(Duration::from_millis(millis.0)).await;
     Reply::ok(())
 }

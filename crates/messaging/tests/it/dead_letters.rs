@@ -27,7 +27,7 @@ async fn what_is_no_known_event_is_dead_lettered_untouched_and_the_rest_flows() 
     wait_until("the event behind them is done", SOON, || async { depot.numbers("p") == [1] }).await;
     wait_until("they are dead", SOON, || async { member.handle.health().dead_lettered == 3 }).await;
 
-    let mut dead = depot.stack.records(&depot.dead_letter_topic()).await;
+    let mut dead = depot.stack.committed_records(&depot.dead_letter_topic()).await;
     assert_eq!(dead.len(), 3, "{dead:?}");
     // Their keys differ, so they may have come in any order.
     dead.sort_by_key(|letter| letter.header("kafka_dlt-original-offset").map(<[u8]>::to_vec));
@@ -84,7 +84,7 @@ async fn a_permanent_failure_is_dead_lettered_alone_and_in_its_place() {
     wait_until("the others are done", SOON, || async { depot.done().len() == 9 }).await;
     assert_eq!(depot.numbers("p"), [0, 1, 2, 3, 5, 6, 7, 8, 9]);
     wait_until("it is dead", SOON, || async { member.handle.health().dead_lettered == 1 }).await;
-    let dead = depot.stack.records(&depot.dead_letter_topic()).await;
+    let dead = depot.stack.committed_records(&depot.dead_letter_topic()).await;
     assert_eq!(dead.len(), 1);
     assert_eq!(
         dead[0].header_text("kafka_dlt-exception-fqcn").as_deref(),
@@ -107,7 +107,7 @@ async fn a_redriven_record_keeps_its_first_origin() {
     let member = depot.member(|_| async { Ok(()) });
     wait_until("it is dead again", SOON, || async { member.handle.health().dead_lettered == 1 })
         .await;
-    let dead = depot.stack.records(&depot.dead_letter_topic()).await;
+    let dead = depot.stack.committed_records(&depot.dead_letter_topic()).await;
     assert_eq!(dead[0].header_text("kafka_dlt-original-topic").as_deref(), Some("long-ago"));
     assert_eq!(
         dead[0].header_text("kafka_dlt-exception-fqcn").as_deref(),
@@ -139,6 +139,6 @@ async fn a_record_waits_for_its_dead_letter_topic() {
         [millrace_testkit::TopicSpec::new(crate::harness::TOPIC.dead_letter(GROUP).as_str(), 1)];
     let _dead = stack.topics(&namespace, &dead).await;
     wait_until("the one behind it is done", SOON, || async { depot.numbers("k") == [1] }).await;
-    assert_eq!(stack.records(&depot.dead_letter_topic()).await.len(), 1);
+    assert_eq!(stack.committed_records(&depot.dead_letter_topic()).await.len(), 1);
     member.leave().await;
 }

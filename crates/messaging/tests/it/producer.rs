@@ -83,6 +83,7 @@ async fn a_bulk_producer_with_a_full_queue_says_so_at_once() {
 async fn a_durable_producer_with_a_full_queue_waits_for_room() {
     let mut depot = Depot::open(1).await;
     depot.settings.queue_records_max = 10;
+    (depot.settings.publish_timeout, depot.settings.queue_wait) = (SOON, SOON);
     let durable = Producer::new(&depot.settings, ProducerProfile::Durable).unwrap();
     let records: Vec<_> = (0..200).map(|number| record("p", number)).collect();
     let results = durable.publish_all(&records).await;

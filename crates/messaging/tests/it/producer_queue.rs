@@ -10,7 +10,7 @@ use millrace_messaging::{
     KafkaSettings, OverflowPolicy, Producer, ProducerProfile, ProducerQueue, QueueCounts,
     QueueOptions, Refusal, Undelivered,
 };
-use millrace_testkit::{Stack, TopicSpec, wait_until};
+use millrace_testkit::{Namespace, Stack, TopicSpec, wait_until};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -52,6 +52,11 @@ fn assert_adds_up(counts: QueueCounts) {
         counts;
     let known = delivered + undelivered + dropped + left + waiting + in_flight;
     assert_eq!(accepted, known, "{counts:?}");
+}
+
+/// Settings of a producer whose records all arrive, however busy the machine is.
+fn patient(stack: &Stack, namespace: &Namespace) -> KafkaSettings {
+    KafkaSettings { publish_timeout: SOON, ..settings(stack, namespace) }
 }
 
 /// Settings of a producer whose brokers are nowhere.
@@ -115,7 +120,7 @@ async fn who_blocks_waits_for_room_and_no_longer_than_agreed() {
     let namespace = stack.namespace();
     let _topics = stack.topics(&namespace, &[TopicSpec::new(TOPIC.as_str(), 1)]).await;
     let overflow = OverflowPolicy::Block { deadline: SOON };
-    let producer = Producer::new(&settings(stack, &namespace), ProducerProfile::Durable).unwrap();
+    let producer = Producer::new(&patient(stack, &namespace), ProducerProfile::Durable).unwrap();
     let (queue, _returned) = start(&producer, options(overflow));
     for number in 0..300 {
         queue.offer_within(record("p", number), SOON).await.unwrap();
@@ -194,8 +199,7 @@ async fn a_queue_that_is_closed_or_dropped_with_its_producer_loses_nothing() {
     let mut options = options(OverflowPolicy::Error);
     (options.records_max, options.in_flight_max) = (100, 100);
     for round in 0..10 {
-        let settings = settings(stack, &namespace);
-        let producer = Producer::new(&settings, ProducerProfile::Bulk).unwrap();
+        let producer = Producer::new(&patient(stack, &namespace), ProducerProfile::Bulk).unwrap();
         let (queue, returned) = start(&producer, options.clone());
         for number in 0..50 {
             queue.offer(record(&round.to_string(), number)).unwrap();

@@ -43,7 +43,7 @@ async fn nothing_is_lost_or_overtaken_while_members_join_and_leave() {
     depot.settings.batch_records_max = 5;
     // Longer than the machine may stand still. A session can't be much longer: a member that leaves while the coordinator
     // holds its request is waited for until its session ends.
-    depot.settings.revoke_timeout = Duration::from_secs(5);
+    depot.settings.revoke_timeout = Duration::from_secs(10);
     let mut random = StdRng::seed_from_u64(seed);
     let parcels: Vec<String> = (0..40).map(|id| format!("p{id}")).collect();
     let mut members = vec![member(&depot), member(&depot)];

@@ -153,7 +153,7 @@ async fn without_an_order_a_record_goes_three_times_in_place_then_through_the_re
     depot.send(&[(&bad, 7)]).await;
     let second = tier_topic(&depot, RetryTier::TenSeconds);
     let on_second = wait_until("it is on the second tier", SOON, || async {
-        depot.stack.records(&second).await.pop()
+        depot.stack.committed_records(&second).await.pop()
     })
     .await;
     let handed = of(&book, &bad);
@@ -162,7 +162,7 @@ async fn without_an_order_a_record_goes_three_times_in_place_then_through_the_re
     assert!(handed[4].at - handed[3].at >= Duration::from_millis(950), "the tier's wait is kept");
     assert!(handed.iter().all(|handed| handed.partition == partition), "{handed:?}");
 
-    let on_first = depot.stack.records(&tier_topic(&depot, RetryTier::OneSecond)).await;
+    let on_first = depot.stack.committed_records(&tier_topic(&depot, RetryTier::OneSecond)).await;
     let on_first = on_first.iter().find(|found| found.key.is_some()).unwrap();
     for (letter, next_delivery, wait_ms) in [(on_first, 5_i32, 1_000), (&on_second, 6, 10_000)] {
         assert_eq!(letter.partition, partition);
@@ -224,7 +224,7 @@ async fn after_the_last_tier_comes_the_dead_letter_and_success_on_any_tier_ends_
         if handed.parcel == "mended" { Outcome::Done } else { transient() }
     }));
     let dead = wait_until("it is given up", SOON, || async {
-        depot.stack.records(&depot.dead_letter_topic()).await.pop()
+        depot.stack.committed_records(&depot.dead_letter_topic()).await.pop()
     })
     .await;
     assert_eq!(dead.key.as_deref(), Some(&b"hopeless"[..]));
@@ -234,7 +234,7 @@ async fn after_the_last_tier_comes_the_dead_letter_and_success_on_any_tier_ends_
     assert_eq!(dead.timestamp_ms, Some(1_700_000_000_000), "its own time");
     let last = tier_topic(&depot, RetryTier::OneMinute);
     wait_until("the next one is on the last tier", SOON, || async {
-        let records = depot.stack.records(&last).await;
+        let records = depot.stack.committed_records(&last).await;
         records.iter().any(|record| record.key.as_deref() == Some(b"next"))
     })
     .await;
@@ -271,7 +271,7 @@ async fn a_record_is_given_up_when_its_time_is_over_and_its_key_goes_on() {
     // The last wait ends at the limit, give or take what two clocks make of it.
     let kept = last.at - handed[0].at;
     assert!(kept >= Duration::from_millis(550), "given up after {kept:?} and {tries} tries");
-    let dead = depot.stack.records(&depot.dead_letter_topic()).await;
+    let dead = depot.stack.committed_records(&depot.dead_letter_topic()).await;
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].header_text("x-retry"), Some(tries.to_string()));
     assert_eq!(dead[0].header_text("x-reason-class").as_deref(), Some("transient"));
@@ -301,8 +301,8 @@ async fn codes_go_their_own_way() {
     assert_eq!(attempts(&book, "place"), [1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(attempts(&book, "dead"), [1]);
     assert_eq!(attempts(&book, "tier"), [1]);
-    let dead = depot.stack.records(&depot.dead_letter_topic()).await;
-    let waits = depot.stack.records(&tier_topic(&depot, RetryTier::TenSeconds)).await;
+    let dead = depot.stack.committed_records(&depot.dead_letter_topic()).await;
+    let waits = depot.stack.committed_records(&tier_topic(&depot, RetryTier::TenSeconds)).await;
     assert_eq!((dead.len(), waits.len()), (1, 1));
     assert_eq!(dead[0].key.as_deref(), Some(&b"dead"[..]));
     assert_eq!(waits[0].key.as_deref(), Some(&b"tier"[..]));
@@ -337,7 +337,7 @@ async fn a_retry_topic_that_is_missing_keeps_the_record_and_holds_up_no_dead_let
     assert!(reason.contains("not published"), "{reason}");
     depot.send(&[("dead", 0), ("good", 0), ("dead", 1)]).await;
     wait_until("the dead letters pass it", SOON, || async {
-        let dead = depot.stack.records(&depot.dead_letter_topic()).await.len();
+        let dead = depot.stack.committed_records(&depot.dead_letter_topic()).await.len();
         if dead == 2 { Ok(()) } else { Err(dead) }
     })
     .await;

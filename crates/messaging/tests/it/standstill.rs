@@ -31,10 +31,10 @@ impl Wake for Standstill {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_whose_loop_stands_still_is_put_out_tells_it_and_comes_back() {
     let mut depot = Depot::open(1).await;
-    depot.settings.session_timeout = Duration::from_secs(1);
+    depot.settings.session_timeout = Duration::from_secs(2);
     depot.settings.heartbeat_interval = Duration::from_millis(300);
     depot.settings.revoke_timeout = Duration::from_millis(500);
-    depot.settings.poll_interval_max = Duration::from_secs(1);
+    depot.settings.poll_interval_max = Duration::from_secs(2);
     let group = format!("{GROUP}{}", depot.namespace.group_suffix);
     let members = || async {
         let group = depot.stack.access().group(&group).await;

@@ -193,7 +193,7 @@ async fn a_broker_that_is_away_costs_records_and_never_time() {
     for number in 0..10_000 {
         running.queue.record(record(format!("/{number}")));
     }
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(started.elapsed() < LONG, "{:?}", started.elapsed());
     wait_until("all are accounted for", LONG, || async {
         Accounts::now().received - before.received == 10_000
     })

@@ -7,7 +7,9 @@ use uuid::Uuid;
 #[tokio::test(flavor = "multi_thread")]
 async fn without_postgres_requests_get_503_and_services_recover_by_themselves() {
     let stack = Stack::private().await.unwrap();
-    let system = System::start_with(Start { stack: Some(stack), ..Start::default() }).await;
+    let settings = vec![("order", "DATABASE__ACQUIRE_TIMEOUT", "1s".to_owned())];
+    let system =
+        System::start_with(Start { stack: Some(stack), settings, ..Start::default() }).await;
     system.stock("TEA", 100, 100).await;
     let before = system.place(&[("TEA", 1)]).await;
     system.stack().postgres().stop().await.unwrap();

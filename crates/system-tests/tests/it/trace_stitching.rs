@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use millrace_system_tests::{PATIENCE, System};
-use millrace_testkit::otlp::{SpanRecord, SpanTree};
+use millrace_testkit::otlp::SpanRecord;
 use millrace_testkit::wait_until;
 use reqwest::Method;
 use serde_json::json;
@@ -37,9 +37,9 @@ async fn one_trace_id_follows_an_order_over_http_outbox_kafka_sql_audit_and_logs
             && has("inventory", "producer")
             && has("inventory", "client")
             && has("audit", "consumer")
+            && orphans(spans) == 0
     });
-    let spans = spans.await;
-    every_parent_is_known(&spans);
+    spans.await;
 
     let path = format!("/api/v1/audit/records?trace_id={TRACE}");
     wait_until("audit records with the trace", PATIENCE, || async {
@@ -62,13 +62,13 @@ async fn one_trace_id_follows_an_order_over_http_outbox_kafka_sql_audit_and_logs
     .await;
 }
 
-/// Only the span of the caller, which is not ours, may be missing.
-fn every_parent_is_known(spans: &[SpanRecord]) {
+/// How many have a parent that is not among them; only the caller's span, which is not ours, may be missing. A parent
+/// ends after its children, and may come in a later batch.
+fn orphans(spans: &[SpanRecord]) -> usize {
     let known: BTreeSet<&str> = spans.iter().map(|span| span.span_id.as_str()).collect();
-    let orphans: Vec<&SpanRecord> = spans
+    spans
         .iter()
         .filter(|span| !known.contains(span.parent_span_id.as_str()))
         .filter(|span| span.parent_span_id != "b7ad6b7169203331")
-        .collect();
-    assert!(orphans.is_empty(), "{orphans:?}\n{}", SpanTree::of(spans.to_vec()));
+        .count()
 }

@@ -25,7 +25,7 @@ fn settings(otlp_endpoint: &str) -> TelemetrySettings {
         span_queue_max: 1000,
         span_batch_max: 100,
         export_interval: Duration::from_millis(20),
-        export_timeout: Duration::from_millis(500),
+        export_timeout: Duration::from_secs(10),
     }
 }
 

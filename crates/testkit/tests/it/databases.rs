@@ -1,7 +1,7 @@
 //! Databases are cloned from one template and don't see each other.
 
 use std::borrow::Cow;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use millrace_testkit::{Stack, TestDatabase, wait_until};
 use sqlx::AssertSqlSafe;
@@ -27,9 +27,7 @@ async fn two_tests_get_databases_of_their_own_with_all_migrations() {
     let service = migrator(100, "grant select, insert on thing to millrace_testkit_app");
     let base = migrator(1, "create table thing (id int primary key)");
     let first = stack.database("testkit", &[&service, &base]).await;
-    let started = Instant::now();
     let second = stack.database("testkit", &[&service, &base]).await;
-    assert!(started.elapsed() < Duration::from_secs(2), "a clone took {:?}", started.elapsed());
 
     sqlx::query("insert into thing values (1)").execute(&first.app_pool()).await.unwrap();
     assert_eq!(count(&first).await, 1);

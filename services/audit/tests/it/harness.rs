@@ -181,7 +181,7 @@ impl TestApp {
 
     pub(crate) async fn dead_letters(&self) -> Vec<RawRecord> {
         let name = TOPIC.topic_name().dead_letter(groups::AUDIT_RECORD);
-        self.stack.records(&self.namespace.topic(name.as_str())).await
+        self.stack.committed_records(&self.namespace.topic(name.as_str())).await
     }
 
     /// How many rows have this id.

@@ -5,27 +5,35 @@ use std::time::{Duration, Instant};
 use millrace_testkit::wait_until;
 use reqwest::Method;
 
-use crate::harness::{PATIENCE, send, spawn};
+use crate::harness::{PATIENCE, ROUTES, send, spawn, spawn_with};
 use crate::upstream::Answer;
 
 const HEADER: &str = "x-millrace-deadline-ms";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_upstream_gets_what_is_left_of_the_shorter_of_wish_and_route() {
-    let gateway = spawn().await;
+    let gateway = spawn_with(&[("routes:", ROUTES)]).await;
     for (wish, at_most, at_least) in [
         (None, 990, 500),
         (Some("300"), 290, 100),
         (Some("60000"), 990, 500),
         (Some("nonsense"), 990, 500),
     ] {
-        let mut request = gateway.request(Method::GET, "/api/v1/orders");
-        if let Some(wish) = wish {
-            request = request.header(HEADER, wish);
-        }
-        assert_eq!(send(request).await.status, 200);
-        let given: u64 = gateway.upstream.last().header(HEADER).unwrap().parse().unwrap();
-        assert!((at_least..=at_most).contains(&given), "{wish:?} became {given}");
+        // On a busy machine nothing may be left.
+        wait_until("what is left", PATIENCE, || async {
+            let mut request = gateway.request(Method::GET, "/api/v1/orders");
+            if let Some(wish) = wish {
+                request = request.header(HEADER, wish);
+            }
+            let status = send(request).await.status;
+            if status != 200 {
+                return Err((status, 0));
+            }
+            let given: u64 = gateway.upstream.last().header(HEADER).unwrap().parse().unwrap();
+            assert!(given <= at_most, "{wish:?} became {given}");
+            if given >= at_least { Ok(()) } else { Err((status, given)) }
+        })
+        .await;
     }
     gateway.finish().await;
 }
@@ -40,10 +48,10 @@ async fn a_silent_upstream_answers_504_that_names_it() {
         let request = gateway.request(Method::GET, "/api/v1/orders").header(HEADER, "150");
         let reply = send(request).await;
         assert_eq!(reply.status, 504);
-        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+        let in_time = started.elapsed() < Duration::from_secs(2);
         let told = (reply.code().to_owned(), reply.body["data"]["hop"].to_string());
         let names_it = told.0 == "gateway.upstream_timeout" && told.1 == "\"order\"";
-        if names_it { Ok(()) } else { Err(told) }
+        if in_time && names_it { Ok(()) } else { Err((in_time, told)) }
     })
     .await;
     gateway.finish().await;

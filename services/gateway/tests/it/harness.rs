@@ -60,6 +60,14 @@ pub(crate) async fn spawn() -> TestGateway {
     spawn_with(&[]).await
 }
 
+/// The table that the gateway is built with.
+pub(crate) const ROUTES: &str = include_str!("../../config/routes.yaml");
+
+/// The same with deadlines for debug builds on a busy machine.
+fn patient_routes() -> String {
+    ROUTES.replace("deadline: 1s", "deadline: 10s").replace("deadline: 2s", "deadline: 10s")
+}
+
 /// With settings of the test's own, `("GATEWAY__CORS_ORIGINS", "https://shop.example")`; `routes:` as a key gives
 /// the text of a route table.
 pub(crate) async fn spawn_with(overrides: &[(&str, &str)]) -> TestGateway {
@@ -90,11 +98,12 @@ pub(crate) async fn spawn_with(overrides: &[(&str, &str)]) -> TestGateway {
         let key = format!("UPSTREAMS__{}", name.replace('-', "_").to_uppercase());
         set(&key, &format!("http://127.0.0.1:{port}"));
     }
+    let routes = files.path().join("routes.yaml");
+    std::fs::write(&routes, patient_routes()).unwrap();
+    set("GATEWAY__ROUTES_FILE", routes.to_str().unwrap());
     for (key, value) in overrides {
         if *key == "routes:" {
-            let file = files.path().join("routes.yaml");
-            std::fs::write(&file, value).unwrap();
-            set("GATEWAY__ROUTES_FILE", file.to_str().unwrap());
+            std::fs::write(&routes, value).unwrap();
         } else {
             set(key, value);
         }

@@ -9,9 +9,9 @@ use crate::harness::{Reply, TestGateway, send, spawn_with};
 
 const TABLE: &str = "
 routes:
-  - { path: /api/v1/things, methods: [GET], auth: jwt, upstream: order, deadline: 1s,
+  - { path: /api/v1/things, methods: [GET], auth: jwt, upstream: order, deadline: 10s,
       body_max: 0B, quota: { per_second: 0.5, burst: 3, by: caller } }
-  - { path: /api/v1/open, methods: [GET], auth: hmac, upstream: order, deadline: 1s,
+  - { path: /api/v1/open, methods: [GET], auth: hmac, upstream: order, deadline: 10s,
       body_max: 0B, quota: { per_second: 1, burst: 1, by: ip } }
 ";
 

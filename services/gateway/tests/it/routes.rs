@@ -81,9 +81,9 @@ async fn a_path_with_dot_segments_reaches_no_upstream() {
 async fn a_table_from_a_file_replaces_the_built_in_one_and_prefers_literal_paths() {
     let table = "
 routes:
-  - { path: '/api/v1/things/{id}', methods: [GET], auth: hmac, upstream: order, deadline: 1s,
+  - { path: '/api/v1/things/{id}', methods: [GET], auth: hmac, upstream: order, deadline: 10s,
       body_max: 0B, quota: { per_second: 100, burst: 100, by: ip } }
-  - { path: /api/v1/things/summary, methods: [GET], auth: hmac, upstream: audit, deadline: 1s,
+  - { path: /api/v1/things/summary, methods: [GET], auth: hmac, upstream: audit, deadline: 10s,
       body_max: 0B, quota: { per_second: 100, burst: 100, by: ip } }
 ";
     let gateway = spawn_with(&[("routes:", table)]).await;

@@ -191,7 +191,7 @@ impl TestApp {
 
     pub(crate) async fn dead_letters(&self) -> Vec<RawRecord> {
         let name = TOPIC.topic_name().dead_letter(groups::LOG_INGEST_STORE);
-        self.stack.records(&self.namespace.topic(name.as_str())).await
+        self.stack.committed_records(&self.namespace.topic(name.as_str())).await
     }
 
     /// How many rows have this id.

@@ -39,6 +39,7 @@ async fn a_line_delivered_again_is_stored_once() {
     for sent in [&repeated, &repeated, &last] {
         app.publish(sent).await;
     }
+    app.wait_stored(repeated.id).await;
     app.wait_stored(last.id).await;
     assert_eq!(app.stored(repeated.id).await, 1);
     app.finish(0).await;

@@ -104,13 +104,14 @@ async fn partitions_are_kept_up(settings: &[(&str, &str)]) {
 async fn two_instances_that_meet_a_new_day_together_make_it_once() {
     let app = spawn_app().await;
     let pool = app.database.app_pool();
-    let days: Vec<NaiveDate> = (10..30).map(|days| today() - Days::new(days)).collect();
+    // None so old that the service drops it meanwhile.
+    let days: Vec<NaiveDate> = (1..14).map(|days| today() - Days::new(days)).collect();
     let calls = (0..4).map(|_| {
         sqlx::query_scalar::<_, i32>("select request_logs_ensure_days($1)")
             .bind(days.clone())
             .fetch_one(&pool)
     });
     let made: i32 = futures::future::try_join_all(calls).await.unwrap().into_iter().sum();
-    assert_eq!(made, 20);
+    assert_eq!(made, 13);
     app.finish(0).await;
 }

@@ -113,7 +113,6 @@ impl Ground {
             ("AUTH__JWKS_FILE", jwks.to_str().unwrap()),
             ("AUTH__ISSUER", tokens::ISSUER),
             ("AUTH__AUDIENCE", tokens::AUDIENCE),
-            ("DATABASE__ACQUIRE_TIMEOUT", "5s"),
             ("KAFKA__BROKERS", &self.stack.brokers()),
             ("KAFKA__TOPIC_PREFIX", &self.namespace.topic_prefix),
             ("KAFKA__GROUP_SUFFIX", &self.namespace.group_suffix),

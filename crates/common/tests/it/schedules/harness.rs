@@ -109,6 +109,8 @@ impl Mill {
             ("HTTP__BIND", "127.0.0.1"),
             ("HTTP__PORT", "0"),
             ("HTTP__ADMIN_PORT", "0"),
+            // Debug builds on a busy machine: a slow answer is not what these tests are about.
+            ("HTTP__DEADLINE", "10s"),
             ("SHUTDOWN__DRAIN_DELAY", "0s"),
             ("AUTH__JWKS_FILE", jwks.to_str().unwrap()),
             ("AUTH__ISSUER", tokens::ISSUER),

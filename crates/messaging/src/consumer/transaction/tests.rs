@@ -260,7 +260,8 @@ async fn a_topic_that_is_missing_costs_the_bound_and_no_more() {
         let bound = Duration::from_secs(2);
         let refused = writer.publish(&member, &membership, &letters, &list, bound).unwrap_err();
         assert!(matches!(refused, LetterError::Retry(_)), "{refused:?}");
-        assert!(started.elapsed() < bound + Duration::from_millis(500), "{:?}", started.elapsed());
+        // The library's own limit is a minute.
+        assert!(started.elapsed() < bound + SOON / 2, "{:?}", started.elapsed());
     }
     writer.publish(&member, &membership, &[letter(&depot.dlt(), "y")], &list, SOON).unwrap();
     depot.wait_for_letters(&["y"]).await;
@@ -274,7 +275,7 @@ async fn a_broker_that_stands_still_costs_the_bound_and_the_doubt_is_resolved_wh
     let member = depot.member();
     let mut writer = depot.writer();
     let bound = Duration::from_millis(500);
-    let slack = Duration::from_millis(500);
+    let slack = SOON / 2;
     // Before the client is known to the coordinator.
     let membership = member_of(&member);
     let list = offsets(&depot.src(), 1, "first");
