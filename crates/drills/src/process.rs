@@ -6,12 +6,24 @@ use anyhow::{Context, Result};
 use millrace_testkit::Process;
 use millrace_testkit::pid::ProcessId;
 
+const TAIL_LINES: usize = 60;
+
 /// Its output lies beside its notes, for whoever has to find out what it thought.
 pub(crate) fn keep_output(directory: &Path, name: &str, process: &Process) {
     let file = directory.join(format!("{name}.log"));
     if let Err(error) = std::fs::write(&file, process.output()) {
         tracing::warn!(%error, "the output of {name} was not kept");
     }
+}
+
+/// Fails when a process has ended before anybody asked it to, and tells how: by which signal, when it was one, and what
+/// it said last.
+pub(crate) fn still_runs(name: &str, process: &Process) -> Result<()> {
+    let Some(status) = process.exited() else { return Ok(()) };
+    let output = process.output();
+    let lines: Vec<&str> = output.lines().collect();
+    let last = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
+    anyhow::bail!("{name} ended by itself with {status}, and said last:\n{last}")
 }
 
 /// True when the kernel says so, and the process's state when not.

@@ -98,7 +98,8 @@ impl Arena<'_> {
         self.noted(1, patience, gone).await.context("giving a partition back")
     }
 
-    /// Waits until the group was seen to commit.
+    /// Waits until the group was seen to commit an offset past a record: what is delivered and not yet begun is committed
+    /// as the offset at which it begins.
     ///
     /// # Errors
     /// As [`Arena::begun`].

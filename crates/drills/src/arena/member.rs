@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use super::Arena;
 use super::shape::{DATABASE, SESSION_US};
 use super::watch::Watch;
-use crate::process::{keep_output, stopped};
+use crate::process::{keep_output, still_runs, stopped};
 
 /// How long a member may take to stop in the orderly way.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
@@ -83,12 +83,17 @@ impl Arena<'_> {
     }
 
     /// Ends a member as a power cut would.
-    pub fn kill(&self, member: Member) {
+    ///
+    /// # Errors
+    /// When it had ended by itself.
+    pub fn kill(&self, member: Member) -> Result<()> {
+        let ran = still_runs(&member.name, &member.process);
         // What it noted until it was gone stands behind this note or before it; what it committed does not matter by then.
         let at_us = self.notes.now_us();
         member.process.kill_9();
         keep_output(self.directory(), &member.name, &member.process);
         self.notes.note_at(at_us, What::Ended { member: member.name });
+        ran
     }
 
     /// Waits for a member that kills itself at a crash point.
@@ -126,7 +131,8 @@ impl Arena<'_> {
         let stopped = try_wait_until(patience, || async { stopped(member.process.pid()) }).await;
         stopped.map_err(|last| {
             let (name, output) = (&member.name, member.process.output());
-            anyhow::anyhow!("{name} didn't freeze itself: {last}\n{output}")
+            let ended = still_runs(name, &member.process).err();
+            ended.unwrap_or_else(|| anyhow::anyhow!("{name} doesn't stand still: {last}\n{output}"))
         })?;
         Ok(Frozen { name: member.name.clone(), since_us: self.notes.now_us() })
     }

@@ -19,7 +19,7 @@ pub(crate) struct Watch {
     pub(crate) effects: BTreeSet<Uuid>,
     /// Records that a handler gave up.
     pub(crate) given_up: BTreeSet<Uuid>,
-    /// Commits that were seen to change a partition's offset.
+    /// Commits that were seen to bring a partition past its first record.
     pub(crate) commits: usize,
     /// Partitions that were given back or taken, by member.
     pub(crate) gone: BTreeMap<String, usize>,
@@ -67,7 +67,7 @@ impl Watch {
                 self.given_up.insert(*id);
             }
             What::Started { .. } => *self.started.entry(event.by.clone()).or_default() += 1,
-            What::Committed { .. } => self.commits += 1,
+            What::Committed { offset, .. } => self.commits += usize::from(*offset > 0),
             What::Revoked { .. } | What::Lost { .. } => {
                 *self.gone.entry(event.by.clone()).or_default() += 1;
             }

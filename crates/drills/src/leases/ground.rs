@@ -17,7 +17,7 @@ use sqlx::migrate::Migrator;
 
 use super::board::Board;
 use crate::notes::{self, Notes};
-use crate::process::{keep_output, stopped};
+use crate::process::{keep_output, still_runs, stopped};
 
 /// The sink behind the fence.
 pub const EFFECTS: &str = "effects";
@@ -204,7 +204,8 @@ impl Ground {
         let frozen = try_wait_until(patience, || async { stopped(holder.process.pid()) }).await;
         frozen.map_err(|last| {
             let (name, output) = (&holder.name, holder.process.output());
-            anyhow::anyhow!("{name} didn't freeze itself: {last}\n{output}")
+            let ended = still_runs(name, &holder.process).err();
+            ended.unwrap_or_else(|| anyhow::anyhow!("{name} doesn't stand still: {last}\n{output}"))
         })?;
         self.note(LeaseNote::Stopped { holder: holder.name.clone() });
         Ok(())
@@ -217,10 +218,15 @@ impl Ground {
     }
 
     /// Ends it as a power cut would.
-    pub fn kill(&self, holder: Holder) {
+    ///
+    /// # Errors
+    /// When it had ended by itself.
+    pub fn kill(&self, holder: Holder) -> Result<()> {
+        let ran = still_runs(&holder.name, &holder.process);
         holder.process.kill_9();
         keep_output(self.directory(), &holder.name, &holder.process);
         self.note(LeaseNote::Ended { holder: holder.name });
+        ran
     }
 
     /// Asks all of them to stop, and waits until they have.

@@ -68,6 +68,9 @@ pub struct Habits {
     /// How long its leases last without a renewal.
     #[arg(long, default_value_t = 600)]
     pub ttl_ms: u64,
+    /// How long its work may show no progress before the lease is given up; its time to live when not said.
+    #[arg(long)]
+    pub progress_ms: Option<u64>,
     /// Units that it does at least before it gives a lease back, if there are so many.
     #[arg(long, default_value_t = 1)]
     pub turn_min: u64,

@@ -186,7 +186,7 @@ impl Storm {
                 let bound = u64::try_from(self.holders.len()).unwrap_or(1);
                 let victim = usize::try_from(self.dice.below(bound)).unwrap_or(0);
                 let victim = self.holders.remove(victim);
-                ground.kill(victim);
+                ground.kill(victim)?;
                 self.holders.push(ground.start(&HABITS)?);
                 Ok(ground.done(units, PATIENCE).await)
             }

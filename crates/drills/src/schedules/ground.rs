@@ -25,7 +25,7 @@ use super::instance::{PREFIX, TASKS};
 use crate::arena::Shape;
 use crate::dice::Dice;
 use crate::member::SinkKind;
-use crate::process::keep_output;
+use crate::process::{keep_output, still_runs};
 use crate::sections::Sections;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/schedules");
@@ -196,8 +196,10 @@ impl<'s> Ground<'s> {
     }
 
     fn replaced(&self, instance: Instance) -> Result<Instance> {
+        let ran = still_runs(&instance.name, &instance.process);
         instance.process.kill_9();
         keep_output(self.directory(), &instance.name, &instance.process);
+        ran?;
         self.start(instance.role, &[])
     }
 
@@ -222,8 +224,11 @@ impl<'s> Ground<'s> {
     /// Asks all of them to stop, and waits until they have.
     ///
     /// # Errors
-    /// When one doesn't.
+    /// When one doesn't, or had ended by itself.
     pub async fn stop_all(&self, instances: Vec<Instance>) -> Result<()> {
+        for instance in &instances {
+            still_runs(&instance.name, &instance.process)?;
+        }
         instances.iter().for_each(|instance| instance.process.sigterm());
         for Instance { name, process, .. } in instances {
             let ended = try_wait_until(STOP_LIMIT, || async { process.exited() }).await;

@@ -43,10 +43,8 @@ impl<'a, 's> Crew<'a, 's> {
         }
     }
 
-    pub(super) fn kill(&mut self, dice: &mut Dice) {
-        if let Some(member) = self.draw(dice) {
-            self.arena.kill(member);
-        }
+    pub(super) fn kill(&mut self, dice: &mut Dice) -> Result<()> {
+        self.draw(dice).map_or(Ok(()), |member| self.arena.kill(member))
     }
 
     pub(super) async fn freeze(&mut self, dice: &mut Dice) -> Result<()> {

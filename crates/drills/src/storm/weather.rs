@@ -70,7 +70,7 @@ impl Weather<'_, '_> {
     async fn strike(&self, fault: Fault, crew: &mut Crew<'_, '_>, dice: &mut Dice) -> Result<()> {
         match fault {
             Fault::Kill => {
-                crew.kill(dice);
+                crew.kill(dice)?;
                 crew.join()?;
             }
             Fault::Freeze => crew.freeze(dice).await?,

@@ -25,7 +25,7 @@ async fn the_process_that_has_the_instance_id_may_die_without_giving_it_back() {
     let first = arena.start_holding(&hold, &[]).unwrap();
     arena.feed(RECORDS).await.unwrap();
     arena.begun(Some(&first.name), BEGUN, PATIENCE).await.unwrap();
-    arena.kill(first);
+    arena.kill(first).unwrap();
     let second = arena.start(&[]).unwrap();
     let ledger = finish_well(&arena, vec![second]).await.ledger;
     assert_eq!(ledger.done + ledger.dead - ledger.both, RECORDS);
@@ -45,7 +45,7 @@ async fn a_process_that_was_refused_its_instance_id_gets_it_when_the_one_that_ha
     })
     .await;
     assert_eq!(arena.begun_by(&second).unwrap(), 0);
-    arena.kill(first);
+    arena.kill(first).unwrap();
     let ledger = finish_well(&arena, vec![second]).await.ledger;
     assert_eq!(ledger.done + ledger.dead - ledger.both, RECORDS);
 }

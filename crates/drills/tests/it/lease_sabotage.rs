@@ -53,7 +53,7 @@ async fn finish(arms: Arms, ground: Ground, holders: Vec<Holder>) -> Report<Leas
         ground.stop_all(holders).await.unwrap();
     } else {
         ground.done(UNITS, QUIET).await;
-        holders.into_iter().for_each(|holder| ground.kill(holder));
+        holders.into_iter().for_each(|holder| ground.kill(holder).unwrap());
     }
     let report = ground.judge(1, UNITS, &PROMISES).await.unwrap();
     println!("{arms:?}\n{report}{}", report.ledger);
@@ -110,12 +110,18 @@ async fn a_counter_that_begins_anew_after_a_flush_gives_a_token_twice() {
         let (ground, gate) = one_lease(false).await;
         let first = start(&ground, arms, &["--gate", &gate]);
         opened(&ground, &first).await;
+        // It stands still, or it would learn of the flush and ask for the lease anew before the second one comes.
+        first.process.sigstop();
+        ground.frozen(&first, PATIENCE).await.unwrap();
         let Referee::Single(redis) = &ground.referee else { panic!("one Redis was started") };
         ground.note(LeaseNote::Forgot);
         redis.flush().await.unwrap();
         ground.note(LeaseNote::Forgot);
         let second = start(&ground, arms, &[]);
         noted(&ground, &second, |what| matches!(what, LeaseNote::Granted(_))).await;
+        ground.thaw(&first);
+        // Behind the gate until it knows: how soon it does is another drill's.
+        noted(&ground, &first, |what| matches!(what, LeaseNote::Lost { .. })).await;
         std::fs::write(&gate, "").unwrap();
         finish(arms, ground, vec![first, second]).await
     })
@@ -126,7 +132,9 @@ async fn a_counter_that_begins_anew_after_a_flush_gives_a_token_twice() {
 async fn a_renewer_that_asks_nobody_hides_a_worker_that_hangs() {
     caught(Switch::LeaseRenewWithoutProgress, &[AnomalyName::Unseen], |arms| async move {
         let (ground, _) = one_lease(true).await;
-        let hangs = start(&ground, arms, &["--hang-per-mille", "1000", "--ttl-ms", "2000"]);
+        // The lease outlasts the drill, so that nothing but the want of progress can end it.
+        let long = ["--ttl-ms", "60000", "--progress-ms", "2000"];
+        let hangs = start(&ground, arms, &[&long[..], &["--hang-per-mille", "1000"]].concat());
         opened(&ground, &hangs).await;
         let other = start(&ground, &[], &[]);
         finish(arms, ground, vec![hangs, other]).await

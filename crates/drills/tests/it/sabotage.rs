@@ -59,6 +59,8 @@ async fn crash(arena: &Arena<'_>, arms: Arms, records: usize, point: String) -> 
     arena.feed(records).await.unwrap();
     arena.crashed(first, PATIENCE).await.unwrap();
     let second = arena.start(&[]).unwrap();
+    // Its start and the end of the other's session are not yet the quiet that ends a drill.
+    arena.begun(Some(&second.name), 1, PATIENCE).await.unwrap();
     finish(arms, arena, vec![second]).await
 }
 
@@ -79,7 +81,7 @@ async fn offsets_that_are_stored_before_the_handler_is_done_lose_records() {
         if !arms.is_empty() {
             arena.committed(PATIENCE).await.unwrap();
         }
-        arena.kill(first);
+        arena.kill(first).unwrap();
         let second = arena.start(&[]).unwrap();
         finish(arms, &arena, vec![second]).await
     })
@@ -95,6 +97,7 @@ async fn without_the_inbox_a_record_takes_effect_twice() {
         arena.feed(100).await.unwrap();
         arena.crashed(first, PATIENCE).await.unwrap();
         let second = arena.start(arms).unwrap();
+        arena.begun(Some(&second.name), 1, PATIENCE).await.unwrap();
         finish(arms, &arena, vec![second]).await
     })
     .await;
@@ -179,7 +182,7 @@ async fn a_map_without_its_holes_loses_what_was_in_hand() {
             committed.filter(|committed| !committed.metadata.is_empty())
         })
         .await;
-        arena.kill(first);
+        arena.kill(first).unwrap();
         let second = arena.start(&[]).unwrap();
         finish(arms, &arena, vec![second]).await
     })
@@ -257,7 +260,7 @@ async fn an_outbox_row_that_is_deleted_before_its_acknowledgement_is_lost() {
         })
         .await;
         // Whatever it still has in its queue dies with it.
-        arena.kill(first);
+        arena.kill(first).unwrap();
         arena.make_late_topics().await;
         let second = arena.start(&[]).unwrap();
         finish(arms, &arena, vec![second]).await

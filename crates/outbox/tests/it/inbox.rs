@@ -1,6 +1,6 @@
 //! The gate that lets a message through once.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use millrace_envelope::ConsumerGroup;
 use millrace_outbox::{INBOX_WINDOW, class_of, inbox_claim, inbox_clean};
@@ -127,22 +127,19 @@ async fn cleaning_a_large_table_keeps_no_consumer_waiting() {
     .unwrap();
     let cleaned = CancellationToken::new();
     let claiming = async {
-        let mut longest = Duration::ZERO;
         let mut conn = bench.app.acquire().await.unwrap();
+        // The server says who waits for the cleaning and not merely for the machine.
+        sqlx::query("set lock_timeout = '20ms'").execute(&mut *conn).await.unwrap();
         while !cleaned.is_cancelled() {
             let ids: Vec<Uuid> = (0..50).map(|_| Uuid::now_v7()).collect();
-            let started = Instant::now();
             assert_eq!(inbox_claim(&mut conn, GROUP, &ids).await.unwrap().len(), 50);
-            longest = longest.max(started.elapsed());
         }
-        longest
     };
     let cleaning = async {
         millrace_outbox::upkeep::clean(&bench.app).await.unwrap();
         cleaned.cancel();
     };
-    let (longest, ()) = tokio::join!(claiming, cleaning);
-    assert!(longest < Duration::from_millis(500), "{longest:?}");
+    tokio::join!(claiming, cleaning);
     assert_eq!(
         bench
             .count("select count(*) from inbox where handled_at < now() - interval '7 days'")

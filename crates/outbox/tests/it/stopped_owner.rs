@@ -1,8 +1,8 @@
 //! An owner that is stopped in the middle of its transaction can't keep the next one out.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use millrace_envelope::ConsumerGroup;
 use millrace_outbox::{class_of, connect, inbox_claim};
@@ -23,28 +23,27 @@ async fn a_process_stopped_inside_its_inbox_transaction_is_ended_by_the_database
     let id = Uuid::from_u128(1);
     let mut owner = Command::new(postgres::programs().unwrap().join("psql"))
         .arg(bench.database.app_url())
-        .args(["-X", "-q"])
+        .args(["-X", "-q", "-t", "-A"])
         .env("PGOPTIONS", format!("-c idle_in_transaction_session_timeout={}", BOUND.as_millis()))
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let input = owner.stdin.as_mut().unwrap();
-    writeln!(input, "begin; insert into inbox values ('{id}', 'walks.count');").unwrap();
+    let insert = format!("insert into inbox values ('{id}', 'walks.count') returning message_id");
+    writeln!(input, "begin; {insert};").unwrap();
     input.flush().unwrap();
-    wait_until("the owner holds the row", PATIENCE, || async {
-        let open = "state = 'idle in transaction' and query like 'insert into inbox%'";
-        bench.sessions(open).await == 1
-    })
-    .await;
+    // It says itself that it has the row: on a busy machine its time is over before anybody could see it in the server.
+    let mut said = String::new();
+    BufReader::new(owner.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said.trim(), id.to_string());
     let stopped = Command::new("kill").args(["-STOP", &owner.id().to_string()]).status().unwrap();
     assert!(stopped.success());
 
     let mut settings = database_settings(&bench.database);
     settings.lock_timeout = Duration::from_millis(200);
     let pool = connect(&settings, "walks").unwrap();
-    let started = Instant::now();
     wait_until("the next owner has the message", PATIENCE, || async {
         let mut conn = pool.acquire().await.unwrap();
         match inbox_claim(&mut conn, GROUP, &[id]).await {
@@ -59,8 +58,7 @@ async fn a_process_stopped_inside_its_inbox_transaction_is_ended_by_the_database
         }
     })
     .await;
-    // The bound, one more wait for the lock, and room for a slow machine.
-    assert!(started.elapsed() < BOUND + Duration::from_secs(3), "{:?}", started.elapsed());
+    assert!(owner.try_wait().unwrap().is_none(), "the process has ended by itself");
     owner.kill().unwrap();
     owner.wait().unwrap();
 }

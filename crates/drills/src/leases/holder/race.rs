@@ -90,7 +90,8 @@ impl Race {
     async fn turn(&mut self, lease: Lease, board: Board) {
         let holder = Arc::clone(&self.holder);
         let (lease_name, token) = (self.lease.to_owned(), lease.token().as_i64());
-        let guard = lease.keep(&holder.tasks, None);
+        let progress_within = holder.habits.progress_ms.map(Duration::from_millis);
+        let guard = lease.keep(&holder.tasks, progress_within);
         let worked = guard.run(|fenced| self.work(fenced, board)).await;
         if worked.is_err() || worked == Ok(Written::Lost) {
             holder.notes.note(LeaseNote::Lost { lease: lease_name.clone(), token });
