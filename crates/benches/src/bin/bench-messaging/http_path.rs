@@ -137,6 +137,8 @@ impl Service {
                         .app_data(Data::new(shared.clone()))
                         .route("/api/v1/notes", web::post().to(take_bare_note))
                 });
+                // The lanes' connections wait through the warm-up, on either side as long.
+                let server = server.client_request_timeout(settings.http.head_timeout);
                 let server = server.workers(WORKERS).disable_signals().listen(listener)?.run();
                 let handle = server.handle();
                 millrace_common::runtime::Tasks::new().spawn("bare http", async move {
