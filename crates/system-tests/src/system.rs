@@ -173,12 +173,19 @@ impl System {
         reply.order_id()
     }
 
-    /// Places an order as the docs tell clients to: unanswered requests are repeated under the same key.
+    /// Places an order as the docs tell clients to: unanswered requests are repeated under the same key, and not before
+    /// the time that a refusal names.
     pub async fn place_stubbornly(&self, lines: &[(&str, u32)]) -> Uuid {
         let key = Uuid::now_v7().to_string();
         wait_until("the order is accepted", PATIENCE, || async {
             let reply = self.api.place(&key, lines).await.map_err(|error| format!("{error:#}"))?;
-            if reply.status == 202 { Ok(reply.order_id()) } else { Err(reply.body.to_string()) }
+            if reply.status == 202 {
+                return Ok(reply.order_id());
+            }
+            let after =
+                reply.headers.get("retry-after").and_then(|it| it.to_str().ok()?.parse().ok());
+            tokio::time::sleep(Duration::from_secs(after.unwrap_or(1))).await;
+            Err(reply.body.to_string())
         })
         .await
     }

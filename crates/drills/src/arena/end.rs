@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::watch::Watch;
 use super::{Arena, harvest};
+use crate::parcel::GROUP;
 
 /// How often it looks.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -18,7 +19,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 pub enum End {
     /// Every acknowledged record has an outcome, and everything emitted was published.
     Complete,
-    /// Something is missing and nothing has moved for a while.
+    /// Something is missing and nothing has moved for a while; what, and how the group stands.
     Still(String),
     /// Something was missing when the patience was over.
     Late(String),
@@ -62,13 +63,19 @@ impl Arena<'_> {
             let text = format!("{missing:?}");
             last = Some((missing, since));
             if since.elapsed() > quiet {
-                return Ok(End::Still(text));
+                return Ok(End::Still(format!("{text} of {}", self.group().await)));
             }
             if started.elapsed() > patience {
                 return Ok(End::Late(text));
             }
             tokio::time::sleep(INTERVAL).await;
         }
+    }
+
+    /// Who the coordinator takes for members, and what it believes them to own.
+    async fn group(&self) -> String {
+        let group = format!("{GROUP}{}", self.namespace.group_suffix);
+        format!("{:?}", self.stack.access().group(&group).await)
     }
 
     /// Waits until handlers of this member (of all when `None`) have begun so many records.
