@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use millrace_testkit::Stack;
 
@@ -99,6 +99,8 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     print!("{report}");
     if let Some(keep) = arguments.keep.as_ref().filter(|_| !report.ok()) {
         copy_notes(arena.directory(), keep)?;
+        std::fs::copy(arena.stack.kafka().log(), keep.join("kafka.log"))
+            .context("keeping the broker's log")?;
         println!("the notes are in {}", keep.display());
     }
     println!("{}", report.verdict(seed));

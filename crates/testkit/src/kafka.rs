@@ -201,6 +201,7 @@ fn broker_count(port: u16) -> Result<usize, String> {
 /// A running test broker.
 pub struct Kafka {
     port: u16,
+    log: PathBuf,
     server: Server,
 }
 
@@ -215,16 +216,23 @@ impl Kafka {
 
     /// One that is prepared and not started yet.
     pub(crate) fn of(home: KafkaHome, port: u16) -> Self {
+        let log = home.log.clone();
         let server = Server::new("kafka", Signal::SIGTERM, move || {
             home.launch(Lifetime::WithParent(Signal::SIGKILL))
         });
-        Self { port, server }
+        Self { port, log, server }
     }
 
     /// Where it listens.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The file that it logs to.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
     }
 
     /// True while its process runs; frozen counts as running.
